@@ -1,0 +1,69 @@
+"""The contract every method fulfils, and what a method is built from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ovbench.core.types import Image, LabelMap
+from ovbench.datasets.base import Dataset, Video
+from ovbench.protocol.schema import Protocol
+from ovbench.protocol.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that decides what a method computes.
+
+    `options` are resolved: the card's defaults, then the variant's, then `--set`.
+    `weights` is None for methods without any, and for untrained ones (`untrained` is then True).
+    `protocol` and `open_split` are None when a method is built from Python without a protocol;
+    only methods that read the training split or the truth (control rows) may need them.
+    """
+
+    method: str
+    variant: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    weights: Path | None = None
+    untrained: bool = False
+    device: str = "cpu"
+    protocol: Protocol | None = None
+    open_split: Callable[[str], Dataset] | None = None  # "train" or "test" -> data set
+    folder: Path = field(default_factory=Path)  # the method's folder under baselines/
+
+
+class Segmenter(ABC):
+    """A method. `prepare` once per vocabulary, then `segment` any number of videos."""
+
+    vocabulary: Vocabulary
+    untrained: bool = False  # name-seeded weights: what comes out means nothing
+
+    def prepare(self, vocabulary: Vocabulary) -> None:
+        """Take the vocabulary. Subclasses that encode text extend this."""
+        self.vocabulary = vocabulary
+
+    @abstractmethod
+    def segment(self, video: Video) -> Iterator[LabelMap]:
+        """One (H, W) uint8/uint16 label map per frame, in frame order, at the frame's own size.
+
+        No state may pass from one video to the next.
+        """
+
+    def facts(self) -> dict[str, Any]:
+        """What a manifest should know beyond the setup (parameter count, text hashes, ...)."""
+        return {}
+
+
+class FrameSegmenter(Segmenter):
+    """A method that looks at one frame at a time."""
+
+    @abstractmethod
+    def segment_frame(self, image: Image) -> LabelMap:
+        """(H, W, 3) uint8 RGB -> (H, W) label map."""
+
+    def segment(self, video: Video) -> Iterator[LabelMap]:
+        for image in video.images():
+            yield self.segment_frame(image)

@@ -1,0 +1,111 @@
+"""Class names to vectors: prompt templates, synonyms, and a cache on disk."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ovbench.core.errors import UserError
+from ovbench.core.hashing import hash_json
+from ovbench.core.paths import cache_dir
+from ovbench.protocol.vocabulary import Vocabulary
+
+from .checkpoint import load_weights, save_weights
+from .clip import ClipPair
+
+_BATCH = 256
+_CACHE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TextRows:
+    """One unit vector per synonym: `vectors` (R, E) float32, `owner` (R,) int64 class of each row."""
+
+    vectors: Tensor
+    owner: Tensor
+
+    def reduce(self, scores: Tensor) -> Tensor:
+        """Scores of rows (R, ...) -> scores of classes (K, ...): a class is as good as its best synonym."""
+        if len(self.owner) == int(self.owner[-1]) + 1:
+            return scores
+        parts = [scores[self.owner == k].amax(0) for k in range(int(self.owner[-1]) + 1)]
+        return torch.stack(parts)
+
+
+def encode_texts(clip: ClipPair, texts: Sequence[str]) -> Tensor:
+    """(N, E) float32 unit vectors on the model's device.
+
+    Raises:
+        UserError: a text longer than the model's context (never truncated), or with a word that the
+            embedded tokenizer does not know.
+    """
+    check_length(clip, texts)
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(texts), _BATCH):
+            tokens = clip.tokenizer(list(texts[start : start + _BATCH])).to(clip.device)
+            parts.append(F.normalize(clip.model.encode_text(tokens).float(), dim=-1))
+    return torch.cat(parts)
+
+
+def check_length(clip: ClipPair, texts: Sequence[str]) -> None:
+    """Raise `UserError` for a text that the tokenizer would cut."""
+    size = clip.tokenizer([texts[0]]).shape[1]
+    longer = clip.tokenizer(list(texts), context_length=2 * size)
+    # Past the context there is padding only, equal to the row's last entry, unless the text is too long.
+    cut = (longer[:, size:] != longer[:, -1:]).any(dim=1)
+    if cut.any():
+        text = texts[int(cut.int().argmax())]
+        raise UserError(
+            f"the prompt '{text}' is longer than the {size} tokens that '{clip.name}' reads",
+            hint="shorten the class name or the template",
+        )
+
+
+def encode_templates(clip: ClipPair, vocabulary: Vocabulary) -> Tensor:
+    """(K, P, E) unit vectors per class and template; synonyms are averaged and made unit again."""
+    rows, owner = _encode_all(clip, vocabulary)
+    return F.normalize(_mean_by_owner(rows, owner), dim=-1)
+
+
+def encode_rows(clip: ClipPair, vocabulary: Vocabulary) -> TextRows:
+    """One row per synonym: mean over the templates of unit vectors, made unit again (CLIP's ensembling)."""
+    rows, owner = _encode_all(clip, vocabulary)
+    return TextRows(F.normalize(rows.mean(1), dim=-1), owner)
+
+
+def encode_vocabulary(clip: ClipPair, vocabulary: Vocabulary) -> Tensor:
+    """(K, E) unit vectors: mean of unit vectors over templates, made unit; the same over synonyms."""
+    rows = encode_rows(clip, vocabulary)
+    return F.normalize(_mean_by_owner(rows.vectors, rows.owner), dim=-1)
+
+
+def _mean_by_owner(rows: Tensor, owner: Tensor) -> Tensor:
+    return torch.stack([rows[owner == k].mean(0) for k in range(int(owner[-1]) + 1)])
+
+
+def _encode_all(clip: ClipPair, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
+    """Unit vectors (R, P, E) of every synonym in every template, and the class (R,) of every synonym."""
+    owner = torch.tensor([k for k, words in enumerate(vocabulary.synonyms) for _ in words])
+    texts = [t.replace("{}", w) for words in vocabulary.synonyms for w in words for t in vocabulary.templates]
+    path = None
+    if clip.weights_id is not None:
+        key = hash_json([_CACHE_VERSION, clip.name, clip.weights_id, clip.device.type, texts])
+        path = cache_dir("text") / f"{key}.safetensors"
+        if path.is_file():
+            # A damaged entry costs a recomputation, nothing else.
+            with contextlib.suppress(UserError):
+                stored = load_weights(path)[0]["text"]
+                return stored.to(clip.device), owner.to(clip.device)
+    vectors = encode_texts(clip, texts)
+    vectors = vectors.reshape(len(owner), len(vocabulary.templates), -1)
+    if path is not None:
+        # A cache that cannot be written (read-only home, full disk) must not stop a run.
+        with contextlib.suppress(UserError):
+            save_weights(path, {"text": vectors}, {"model": clip.name})
+    return vectors, owner.to(clip.device)

@@ -1,0 +1,146 @@
+"""Weights files: what is read, what is refused, and what the messages say."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ovbench.core.errors import UserError
+from ovbench.nn.checkpoint import apply, load_weights, save_weights, weights_bytes
+
+
+def _state() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {"a.weight": torch.randn(3, 2, generator=generator), "a.bias": torch.randn(3, generator=generator)}
+
+
+class _Evil:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (os.mkdir, (str(self.marker),))
+
+
+def test_safetensors_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_weights(path, _state(), {"method": "x", "seed": "0"})
+    state, metadata = load_weights(path)
+    assert metadata == {"method": "x", "seed": "0"}
+    assert all(torch.equal(state[k], v) for k, v in _state().items())
+
+
+def test_bytes_do_not_depend_on_the_order_of_metadata() -> None:
+    entries = [(f"key{i}", str(i)) for i in range(20)]
+    assert weights_bytes(_state(), dict(entries)) == weights_bytes(_state(), dict(reversed(entries)))
+
+
+def test_the_library_reads_what_we_write(tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    path = tmp_path / "w.safetensors"
+    save_weights(path, _state(), {"odd": "ä" * 5})
+    with safe_open(path, framework="pt") as stream:
+        assert stream.metadata() == {"odd": "ä" * 5}
+        assert torch.equal(stream.get_tensor("a.weight"), _state()["a.weight"])
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s}]
+)
+def test_torch_files(tmp_path: Path, wrap) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "w.pth"
+    torch.save(wrap({f"module.{k}": v for k, v in _state().items()}), path)
+    state, metadata = load_weights(path)
+    assert metadata == {}
+    assert all(torch.equal(state[k], v) for k, v in _state().items())
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, legacy: bool) -> None:
+    path, marker = tmp_path / "w.pth", tmp_path / "code-was-run"
+    torch.save({"a": _Evil(marker)}, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(UserError, match="could run code") as caught:
+        load_weights(path)
+    assert "w.pth" in str(caught.value)
+    assert not marker.exists()
+
+
+def test_a_bare_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+    path, marker = tmp_path / "w.pkl", tmp_path / "code-was-run"
+    path.write_bytes(pickle.dumps(_Evil(marker)))
+    with pytest.raises(UserError):
+        load_weights(path)
+    assert not marker.exists()
+
+
+def test_a_torchscript_archive_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)).save(str(path))
+    with pytest.raises(UserError, match="TorchScript") as caught:
+        load_weights(path)
+    assert "safetensors" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.98])
+@pytest.mark.parametrize("kind", ["safetensors", "torch"])
+def test_truncated_files(tmp_path: Path, kind: str, share: float) -> None:
+    path = tmp_path / "w"
+    if kind == "safetensors":
+        save_weights(path, _state(), {})
+    else:
+        torch.save(_state(), path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(UserError, match="damaged or of an unknown format"):
+        load_weights(path)
+
+
+def test_missing_file_and_foreign_content(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no weights file"):
+        load_weights(tmp_path / "nothing")
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(UserError, match="no state dict"):
+        load_weights(tmp_path / "list.pt")
+    torch.save({"a": torch.zeros(1), "epoch": 3}, tmp_path / "mixed.pt")
+    with pytest.raises(UserError, match="epoch"):
+        load_weights(tmp_path / "mixed.pt")
+
+
+def _module() -> nn.Module:
+    return nn.ModuleDict({"a": nn.Linear(2, 3)})
+
+
+def test_apply_copies_and_casts() -> None:
+    module = _module()
+    apply(module, {k: v.half() for k, v in _state().items()})
+    assert module.state_dict()["a.weight"].dtype == torch.float32
+    assert torch.equal(module.state_dict()["a.bias"], _state()["a.bias"].half().float())
+
+
+def test_apply_lists_every_kind_of_misfit_and_changes_nothing() -> None:
+    module = _module()
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    state = {"a.weight": torch.zeros(3, 5), "b.weight": torch.zeros(1)}
+    with pytest.raises(UserError) as caught:
+        apply(module, state)
+    text = str(caught.value)
+    assert "1 missing (a.bias)" in text and "1 unexpected (b.weight)" in text
+    assert "a.weight (3, 5) instead of (3, 2)" in text
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+
+
+def test_apply_ignores_only_what_it_is_told() -> None:
+    state = {**_state(), "clip.x": torch.zeros(1), "extra": torch.zeros(1)}
+    apply(_module(), state, ignore=("clip.", "extra"))
+    with pytest.raises(UserError, match=r"clip\.x"):
+        apply(_module(), state, ignore=("clip", "extra"))
+
+
+def test_long_lists_are_cut() -> None:
+    with pytest.raises(UserError, match="and 14 more"):
+        apply(_module(), {**_state(), **{f"n{i}": torch.zeros(1) for i in range(20)}})
