@@ -47,7 +47,9 @@ class Hop(nn.Module):
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
 
-    def forward(self, memory: Tensor, frame: Tensor, grids: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, memory: Tensor, frame: Tensor, grids: Sequence[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor]:
         """(B, C, h, w) twice -> affinity (B, hw, s) and values (B, s, C)."""
         tokens = self.pool(memory, grids)
         query = self.query(frame.flatten(2).transpose(1, 2))
@@ -138,13 +140,17 @@ class RandomFrameEnhancement(nn.Module):
         self.ratios = config.pool_ratios
         self.pools = nn.ModuleList(TokenPool(width, len(config.pool_ratios)) for _ in range(scales))
         self.merge = nn.Linear(scales * width, width)
-        self.assign = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, config.regions))
+        self.assign = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, config.regions)
+        )
         self.attention = nn.MultiheadAttention(width, config.heads, batch_first=True)
 
     def forward(self, context: Tensor, far: Sequence[Tensor]) -> Tensor:
         """Context (B, C, H, W) and the far frame's scales -> (B, C, H, W)."""
         grids = token_grids(tuple(far[-1].shape[-2:]), self.ratios)
-        tokens = self.merge(torch.cat([pool(x, grids) for pool, x in zip(self.pools, far, strict=True)], dim=-1))
+        tokens = self.merge(
+            torch.cat([pool(x, grids) for pool, x in zip(self.pools, far, strict=True)], dim=-1)
+        )
         share = self.assign(tokens).softmax(dim=1)
         regions = share.transpose(1, 2) @ tokens
         query = context.flatten(2).transpose(1, 2)

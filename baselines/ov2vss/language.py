@@ -68,7 +68,8 @@ class Carry(nn.Module):
         for i, frame in enumerate(frames):
             key = self._split(self.key(self.norm_key(frame.flatten(2).transpose(1, 2))))
             near = F.softplus(self.slope[:, offset + i]).view(-1, 1, 1) * away
-            logits.append(query @ key.transpose(-1, -2) * key.shape[-1] ** -0.5 - near + self.favour[:, offset + i].view(-1, 1, 1))
+            match = query @ key.transpose(-1, -2) * key.shape[-1] ** -0.5
+            logits.append(match - near + self.favour[:, offset + i].view(-1, 1, 1))
         weight = torch.cat(logits, dim=-1).softmax(dim=-1).mean(dim=1)
         values = torch.cat([c.flatten(2) for c in clip], dim=2).transpose(1, 2)
         return (weight @ values).transpose(1, 2).reshape(b, -1, h, w)
@@ -102,7 +103,9 @@ class CostDecoder(nn.Module):
         self.from_cost = nn.Conv2d(high, high, 3, padding=1, bias=False)
         self.from_guide = nn.Conv2d(2 * high, high, 3, padding=1)
         self.norm = nn.GroupNorm(4, high)
-        self.out = nn.Sequential(nn.Conv2d(high, high, 3, padding=1), nn.ReLU(), nn.Conv2d(high, 1, 3, padding=1))
+        self.out = nn.Sequential(
+            nn.Conv2d(high, high, 3, padding=1), nn.ReLU(), nn.Conv2d(high, 1, 3, padding=1)
+        )
         if config.cost_residual:
             nn.init.zeros_(self.out[2].weight)
 

@@ -61,7 +61,9 @@ class OV2VSS(nn.Module):
         maps = self.backbone(images)
         return [project(x) for project, x in zip(self.project, maps, strict=True)]
 
-    def forward(self, far: FrameFeatures, clip: Sequence[FrameFeatures], text: Tensor, auxiliary: bool = False) -> Output:
+    def forward(
+        self, far: FrameFeatures, clip: Sequence[FrameFeatures], text: Tensor, auxiliary: bool = False
+    ) -> Output:
         """Scores of the clip's last frame.
 
         Args:

@@ -38,7 +38,9 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         unfilled = clip_weights is None and config.clip != "world"
-        self._pair = [load_clip(config.clip, clip_weights, device, untrained=unfilled)]  # in a list: not a submodule
+        self._pair = [
+            load_clip(config.clip, clip_weights, device, untrained=unfilled)
+        ]  # in a list: not a submodule
         self.net = OV2VSS(config)
         if config.clip != "world":
             self.clip = self.pair.model
@@ -64,21 +66,28 @@ class Network(nn.Module):
         the vocabulary brings.
         """
         if self.config.text == "learned":
-            return torch.zeros(len(vocabulary), self.config.templates, self.config.text_width, device=self.device)
+            return torch.zeros(
+                len(vocabulary), self.config.templates, self.config.text_width, device=self.device
+            )
         templates = load_templates(self.config.template_set)
         if len(templates) != self.config.templates:
-            raise UserError(f"template set '{self.config.template_set}' has {len(templates)} entries", where="templates")
+            raise UserError(
+                f"template set '{self.config.template_set}' has {len(templates)} entries, "
+                f"the decoder {self.config.templates} channels for them",
+                hint="set template_set and templates together",
+            )
         asked = Vocabulary(vocabulary.names, vocabulary.seen, vocabulary.synonyms, templates)
         return encode_templates(self.pair, asked)
 
-    def features(self, images: Tensor) -> FrameFeatures:
+    def features(self, images: Tensor, resize: bool = True) -> FrameFeatures:
         """(B, 3, H, W) float 0..255 RGB of any size -> features of each frame."""
-        return FrameFeatures(self.net_scales(images), self.clip_features(images))
+        return FrameFeatures(self.backbone_maps(images, resize), self.clip_features(images))
 
-    def net_scales(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) float 0..255 RGB -> the backbone's four maps."""
-        scales: list[Tensor] = self.net.scales(normalise(_squash(images, self.config.input_size)))
-        return scales
+    def backbone_maps(self, images: Tensor, resize: bool = True) -> list[Tensor]:
+        """(B, 3, H, W) float 0..255 RGB -> four maps; at the configured input size unless `resize` is off."""
+        if resize:
+            images = _squash(images, self.config.input_size)
+        return self.net.scales(normalise(images))
 
     def clip_features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) float 0..255 RGB -> (B, E, h, w) dense CLIP features."""

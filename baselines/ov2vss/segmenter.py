@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ovbench.core.types import Image, LabelMap
 from ovbench.datasets.base import ArrayVideo, Video
 from ovbench.methods.base import Segmenter, Setup
+from ovbench.nn.scores import resize_scores
 from ovbench.protocol.vocabulary import Vocabulary
 
 from .clips import OFFSETS, clip_indices, farthest
@@ -48,21 +48,24 @@ class OV2VSSSegmenter(Segmenter):
             yield scores.argmax(0).cpu().numpy().astype(dtype)
 
     def scores(
-        self, image: Image | Video, index: int = 0, resize: bool = True, out_size: tuple[int, int] | None = None
+        self,
+        image: Image | Video,
+        index: int = 0,
+        resize: bool = True,
+        out_size: tuple[int, int] | None = None,
     ) -> NDArray[np.float32]:
         """What the label map is the argmax of: (C, h, w) float32.
 
         Args:
             image: (H, W, 3) uint8 RGB, taken as a video of one frame; or a video.
             index: the target frame of a video.
-            resize: False leaves the scores at the decoder's resolution.
+            resize: False feeds the backbone the image as it is, not at the configured input size.
             out_size: (h, w) of the scores; default the frame's own size.
         """
         video = image if isinstance(image, Video) else ArrayVideo(image[None])
         height, width = video.image(index).shape[:2]
-        size = out_size or ((height, width) if resize else None)
-        result = self._scores(_FeatureWindow(self.network, video), index, size)
-        return result.cpu().numpy()
+        window = _FeatureWindow(self.network, video, resize)
+        return self._scores(window, index, out_size or (height, width)).cpu().numpy()
 
     def official_names(self) -> dict[str, tuple[int, ...]]:
         """{parameter name: shape} of the weights this method takes."""
@@ -84,7 +87,7 @@ class OV2VSSSegmenter(Segmenter):
         }
 
     @torch.no_grad()
-    def _scores(self, window: _FeatureWindow, target: int, size: tuple[int, int] | None) -> Tensor:
+    def _scores(self, window: _FeatureWindow, target: int, size: tuple[int, int]) -> Tensor:
         clip = [window[i] for i in clip_indices(target)]
         text = self._text
         if self._closed is not None:
@@ -92,9 +95,7 @@ class OV2VSSSegmenter(Segmenter):
         logits = self.network.net(window[farthest(target, len(window.video))], clip, text).logits
         if self._closed is not None:
             logits = _place(logits, self._closed, len(self.vocabulary))
-        if size is not None:
-            logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
-        return logits[0]
+        return resize_scores(logits, size)[0]
 
     def _permuted(self, text: Tensor) -> Tensor:
         """The permuted-text control: every class gets another class's text."""
@@ -121,15 +122,15 @@ def _place(logits: Tensor, columns: list[int], size: int) -> Tensor:
 class _FeatureWindow:
     """Features of the frames around the target, and of the video's two ends; bounded for any length."""
 
-    def __init__(self, network: Network, video: Video) -> None:
-        self.network, self.video = network, video
+    def __init__(self, network: Network, video: Video, resize: bool = True) -> None:
+        self.network, self.video, self.resize = network, video, resize
         self._features: dict[int, FrameFeatures] = {}
 
     @torch.no_grad()
     def __getitem__(self, index: int) -> FrameFeatures:
         if index not in self._features:
             image = to_tensor(self.video.image(index), self.network.device)
-            self._features[index] = self.network.features(image)
+            self._features[index] = self.network.features(image, self.resize)
             oldest = index - OFFSETS[0]
             ends = (0, len(self.video) - 1)
             for old in [i for i in self._features if i < oldest and i not in ends]:

@@ -36,7 +36,9 @@ class Training:
 
     def __init__(self, setup: Setup, seed: int, steps: int | None) -> None:
         if setup.protocol is None or setup.open_split is None:
-            raise UserError("training needs a protocol", hint="ovbench train --method ov2vss --protocol world-27-9")
+            raise UserError(
+                "training needs a protocol", hint="ovbench train --method ov2vss --protocol world-27-9"
+            )
         self.setup, self.seed = setup, seed
         options = setup.options
         self.steps = steps or int(options["steps"])
@@ -94,7 +96,7 @@ class Training:
             "profile": "paper",
             "variant": self.setup.variant,
             "config": self.config.to_json(),
-            "options": json.dumps({k: v for k, v in self.setup.options.items()}, sort_keys=True),
+            "options": json.dumps(dict(self.setup.options), sort_keys=True),
             "protocol": protocol.id,
             "protocol_hash": protocol.hash,
             "vocabulary_hash": self.targets.vocabulary.hash,
@@ -129,7 +131,9 @@ class _Samples:
         """The far frames' features, the clips' features (oldest first) and the targets' masks (B, H, W)."""
         drawn = [self._one(rng) for _ in range(batch)]
         masks = np.stack([mask for *_, mask in drawn])
-        columns = list(zip(*(frames for frames, *_ in drawn), strict=True))  # one tuple of images per position
+        columns = list(
+            zip(*(frames for frames, *_ in drawn), strict=True)
+        )  # one tuple of images per position
         keys = list(zip(*(names for _, names, _ in drawn), strict=True))
         grads = [self.options["past_grad"]] * (len(columns) - 1) + [True]
         features = [self._features(c, k, g) for c, k, g in zip(columns, keys, grads, strict=True)]
@@ -172,7 +176,7 @@ class _Samples:
                 return network.features(torch.cat(images))
         clip = torch.cat([self._frozen(i, k) for i, k in zip(images, keys, strict=True)])
         with torch.set_grad_enabled(grad):
-            return FrameFeatures(network.net_scales(torch.cat(images)), clip)
+            return FrameFeatures(network.backbone_maps(torch.cat(images)), clip)
 
     @torch.no_grad()
     def _frozen(self, image: Tensor, key: Any) -> Tensor:
@@ -186,7 +190,9 @@ class _Samples:
         return features.float()
 
 
-def _view(image: Tensor, zoom: float, shift: NDArray[np.float64], flip: bool, nearest: bool = False) -> Tensor:
+def _view(
+    image: Tensor, zoom: float, shift: NDArray[np.float64], flip: bool, nearest: bool = False
+) -> Tensor:
     """What an imagined camera sees of an image (1, C, H, W); 0 outside."""
     side = -zoom if flip else zoom
     rows = [[side, 0.0, float(shift[0])], [0.0, zoom, float(shift[1])]]

@@ -20,10 +20,11 @@ from ovbench.core.errors import UserError
 from ovbench.datasets.world.classes import pretraining_classes
 from ovbench.methods.base import Setup
 from ovbench.nn.world_clip import MEAN, STD, WordTokenizer, build_world_clip, load_words
+from ovbench.protocol.templates import load_templates
 
 from .scenes import load_stills
 
-PHRASES = ("{}", "a {}", "a photo of a {}", "a video frame of a {}", "there is a {} in the scene", "a picture showing a {}")
+PHRASES = load_templates("world")
 CELLS = 6  # a crop is 6 x 6 cells of 8 pixels
 SHARPNESS = 10.0
 
@@ -34,7 +35,9 @@ class Pretraining:
     clip_norm = 1.0
     half = True
 
-    def __init__(self, seed: int, steps: int = 4000, scenes: int = 6000, batch: int = 96, rate: float = 2e-3) -> None:
+    def __init__(
+        self, seed: int, steps: int = 4000, scenes: int = 6000, batch: int = 96, rate: float = 2e-3
+    ) -> None:
         torch.manual_seed(seed)
         self.seed, self.steps, self.batch, self.rate = seed, steps, batch, rate
         self.module = build_world_clip()
@@ -79,13 +82,15 @@ class Pretraining:
         rows, columns = self.stills.shape[1] // 8, self.stills.shape[2] // 8
         picked = rng.integers(len(self.stills), size=self.batch)
         corners = np.stack(
-            [rng.integers(0, rows - CELLS + 1, self.batch), rng.integers(0, columns - CELLS + 1, self.batch)], axis=1
+            [rng.integers(0, rows - CELLS + 1, self.batch), rng.integers(0, columns - CELLS + 1, self.batch)],
+            axis=1,
         )
         size = CELLS * 8
-        crops = np.stack(
-            [self.stills[i, y * 8 : y * 8 + size, x * 8 : x * 8 + size] for i, (y, x) in zip(picked, corners, strict=True)]
+        places = zip(picked, corners * 8, strict=True)
+        crops = np.stack([self.stills[i, y : y + size, x : x + size] for i, (y, x) in places])
+        area = np.stack(
+            [np.bincount(self.column[c[..., 3]].ravel(), minlength=len(self.classes)) for c in crops]
         )
-        area = np.stack([np.bincount(self.column[c[..., 3]].ravel(), minlength=len(self.classes)) for c in crops])
         true = area > self.least
         true[np.arange(self.batch), area.argmax(1)] = True
         pixels = torch.from_numpy(crops[..., :3]).permute(0, 3, 1, 2).float() / 255
@@ -95,7 +100,12 @@ class Pretraining:
     def metadata(self) -> dict[str, str]:
         """Header of the weights file."""
         options = {"steps": self.steps, "batch": self.batch, "scenes": len(self.stills), "rate": self.rate}
-        return {"method": "world-clip", "variant": "world", "seed": str(self.seed), "options": json.dumps(options)}
+        return {
+            "method": "world-clip",
+            "variant": "world",
+            "seed": str(self.seed),
+            "options": json.dumps(options),
+        }
 
 
 def crop_tokens(visual: nn.Module, images: Tensor, corners: NDArray[np.int64]) -> Tensor:
@@ -128,9 +138,11 @@ def _contrast(score: Tensor, true: Tensor, dim: int) -> Tensor:
 
 def build(setup: Setup, seed: int, steps: int | None) -> Pretraining:
     """Trainer entry point: `ovbench train --method maskclip --protocol world-27-9`."""
-    if setup.protocol is not None and setup.protocol.dataset.name != "world":
+    here = setup.protocol is None or setup.protocol.dataset.name == "world"
+    if not here or setup.variant != "world":
+        where = "" if setup.protocol is None else f" on '{setup.protocol.id}'"
         raise UserError(
-            f"no captions are at hand to pre-train on '{setup.protocol.id}'",
+            f"no captions are at hand to pre-train variant '{setup.variant}'{where}",
             hint="only the embedded world can be pre-trained from nothing; elsewhere give --weights",
         )
     return Pretraining(seed, steps or 4000)

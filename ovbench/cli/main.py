@@ -84,7 +84,7 @@ def _run(argv: Sequence[str] | None) -> int:
         click.echo("interrupted; finished videos are kept, run the same command to go on", err=True)
         return 130
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 0
     except OSError as error:
         if debug:

@@ -39,7 +39,9 @@ def build_world_clip() -> Any:
     from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 
     config = json.loads((room("baselines") / "world_clip" / "config.json").read_text())
-    vision = CLIPVisionCfg(**{**config["vision_cfg"], "image_size": tuple(config["vision_cfg"]["image_size"])})
+    vision = CLIPVisionCfg(
+        **{**config["vision_cfg"], "image_size": tuple(config["vision_cfg"]["image_size"])}
+    )
     model = CLIP(config["embed_dim"], vision, CLIPTextCfg(**config["text_cfg"]))
     model.visual.conv1 = conv_stem(vision.width)
     return model
@@ -62,7 +64,11 @@ class WordTokenizer:
         size = context_length or self.context_length
         out = torch.zeros(len(texts), size, dtype=torch.int64)
         for row, text in enumerate(texts):
-            ids = [1, *(self._id(word, text) for word in text.lower().replace(".", " ").replace(",", " ").split()), 2]
+            ids = [
+                1,
+                *(self._id(word, text) for word in text.lower().replace(".", " ").replace(",", " ").split()),
+                2,
+            ]
             if len(ids) > size:
                 raise UserError(f"the prompt '{text}' has {len(ids)} tokens; this model reads at most {size}")
             out[row, : len(ids)] = torch.tensor(ids)

@@ -9,13 +9,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import ovbench  # noqa: E402
 from ovbench.baselines.ov2vss.clips import clip_indices, farthest  # noqa: E402
 from ovbench.baselines.ov2vss.config import Config  # noqa: E402
 from ovbench.baselines.ov2vss.fusion import AffinityRefiner, TokenPool, token_grids  # noqa: E402
 from ovbench.baselines.ov2vss.language import Carry  # noqa: E402
 from ovbench.baselines.ov2vss.model import OV2VSS, FrameFeatures  # noqa: E402
 from ovbench.baselines.ov2vss.segmenter import OV2VSSSegmenter  # noqa: E402
+
+import ovbench  # noqa: E402
 from ovbench.core.errors import UserError  # noqa: E402
 from ovbench.datasets.base import ArrayVideo  # noqa: E402
 
@@ -103,7 +104,9 @@ def test_temporal_off_sees_one_frame() -> None:
     assert np.allclose(made.scores(plain, 12), made.scores(alone, 0), atol=1e-5)
 
 
-@pytest.mark.parametrize("switch", ["temporal", "random_frame", "refine", "carry", "video_text", "position_cue"])
+@pytest.mark.parametrize(
+    "switch", ["temporal", "random_frame", "refine", "carry", "video_text", "position_cue"]
+)
 def test_every_switch_changes_the_result(segmenter: OV2VSSSegmenter, switch: str) -> None:
     made = ovbench.create("ov2vss", variant="world", untrained=True, **{switch: False})
     made.prepare(ovbench.Vocabulary(NAMES))
@@ -144,7 +147,9 @@ def test_nothing_passes_from_one_video_to_the_next(segmenter: OV2VSSSegmenter) -
 def test_scores_can_be_had_at_any_size(segmenter: OV2VSSSegmenter) -> None:
     image = video(1).image(0)
     assert segmenter.scores(image).shape == (3, 96, 160)
-    assert segmenter.scores(image, resize=False).shape == (3, 24, 40)
+    large = video(1, size=(160, 240)).image(0)
+    assert segmenter.scores(large, resize=False).shape == (3, 160, 240)
+    assert not np.allclose(segmenter.scores(large, resize=False), segmenter.scores(large))
     assert segmenter.scores(image, out_size=(50, 70)).shape == (3, 50, 70)
     assert segmenter.scores(image).dtype == np.float32
 
@@ -164,7 +169,9 @@ def test_gradients_reach_every_parameter() -> None:
     torch.manual_seed(0)
     config = dataclasses.replace(Config(), cost_residual=False)
     net = OV2VSS(config)
-    frames = [FrameFeatures(net.scales(torch.randn(2, 3, 96, 160)), torch.randn(2, 64, 12, 20)) for _ in range(5)]
+    frames = [
+        FrameFeatures(net.scales(torch.randn(2, 3, 96, 160)), torch.randn(2, 64, 12, 20)) for _ in range(5)
+    ]
     output = net(frames[0], frames[1:], torch.randn(4, 6, 64), auxiliary=True)
     (output.logits.square().mean() + output.auxiliary.square().mean()).backward()
     silent = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
@@ -202,7 +209,9 @@ def test_sizes_that_do_not_parse_are_refused() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["sam-vit-b", "resnet101"])
 def test_full_size_runs_from_the_same_code(variant: str) -> None:
-    made = ovbench.create("ov2vss", variant=variant, untrained=True, input_size="240x432", template_set="imagenet80")
+    made = ovbench.create(
+        "ov2vss", variant=variant, untrained=True, input_size="240x432", template_set="imagenet80"
+    )
     assert made.untrained
     made.prepare(ovbench.Vocabulary(["road", "traffic light"]))
     maps = list(made.segment(video(2, size=(120, 216))))

@@ -1,4 +1,4 @@
-"""CLIP as the released OV2VSS code runs it, recorded with name-seeded weights: ours gives the same numbers."""
+"""CLIP as the released OV2VSS code runs it, recorded with name-seeded weights: ours agrees."""
 
 from __future__ import annotations
 

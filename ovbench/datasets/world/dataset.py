@@ -42,7 +42,9 @@ def casts(track: str, split: str) -> list[Cast]:
     return deal(Stream("world", VERSION, track, split, "cast"), classes, CLIPS[split], THINGS[split])
 
 
-def make_clip(track: str, split: str, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[Corruption | None]]:
+def make_clip(
+    track: str, split: str, index: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[Corruption | None]]:
     """Frames (T, H, W, 3), masks (T, H, W) of raw ids and the corruption of each frame."""
     name = ("world", VERSION, track, split, index)
     stuff, things = casts(track, split)[index]
@@ -74,10 +76,10 @@ class WorldVideo(Video):
         return self._clip
 
     def _decode_image(self, index: int) -> Image:
-        return self._load()[0][index]
+        return np.asarray(self._load()[0][index])
 
     def _decode_truth(self, index: int) -> RawMask:
-        return self._load()[1][index]
+        return np.asarray(self._load()[1][index])
 
     def tags(self, index: int) -> Mapping[str, Any]:
         """{"corruption": kind or "clean", "regional": whether only part of the frame is hit}."""

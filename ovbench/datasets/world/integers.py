@@ -88,7 +88,7 @@ def cosine(angle: int) -> int:
 
 def sines(angles: NDArray[np.int32]) -> NDArray[np.int32]:
     """`sine` for an array of angles."""
-    return _sine_table()[angles & (TURN - 1)]
+    return np.asarray(_sine_table()[angles & (TURN - 1)])
 
 
 def noise(key: int, shape: tuple[int, ...]) -> NDArray[np.int32]:
@@ -103,4 +103,4 @@ def noise(key: int, shape: tuple[int, ...]) -> NDArray[np.int32]:
         x *= np.uint32(factor)
     x ^= x >> np.uint32(16)
     total = x.view(np.uint8).reshape(-1, 4).sum(axis=1, dtype=np.int32)
-    return (total - 510).reshape(shape)
+    return np.asarray(total - 510).reshape(shape)

@@ -72,7 +72,13 @@ def _draw_stuff(scene: Scene, camera_x: int, camera_y: int, image: Ints, mask: N
 
 
 def _paint_region(
-    region: Region, y: Ints, x: Ints, where: NDArray[np.bool_], image: Ints, mask: NDArray[np.uint8], square: bool = False
+    region: Region,
+    y: Ints,
+    x: Ints,
+    where: NDArray[np.bool_],
+    image: Ints,
+    mask: NDArray[np.uint8],
+    square: bool = False,
 ) -> None:
     angle = region.angle
     if square:  # the floor's pattern keeps its grid, else perspective and slant fight each other
@@ -123,7 +129,9 @@ def _draw_thing(
     x = x * 256 // thing.squeeze
     inside = outline(thing.what.kind, x, y, radius)
     u, v = rotate(x[inside], y[inside], thing.texture_angle)
-    image[window][inside] = _colors(thing.paint, texture(thing.what.texture, u, v, thing.paint.period), u.shape)
+    image[window][inside] = _colors(
+        thing.paint, texture(thing.what.texture, u, v, thing.paint.period), u.shape
+    )
     mask[window][inside] = thing.what.raw_id
 
 

@@ -94,7 +94,10 @@ class Scene:
 
 
 def make_scene(
-    stream: Stream, stuff: Sequence[Composition], things: Sequence[Composition], radius: tuple[int, int] = (13, 24)
+    stream: Stream,
+    stuff: Sequence[Composition],
+    things: Sequence[Composition],
+    radius: tuple[int, int] = (13, 24),
 ) -> Scene:
     """Draw a scene with the given sky, wall, floor and things; radius in pixels."""
     regions = tuple(_region(stream, what) for what in stuff)

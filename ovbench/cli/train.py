@@ -1,0 +1,118 @@
+"""`ovbench train`: train a method on a protocol's seen classes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import click
+
+_LINE_SECONDS = 15.0
+
+
+@click.command()
+@click.option("--method", required=True, help="Method to train, see `ovbench methods`.")
+@click.option("--protocol", "protocol_id", required=True, help="Protocol id, or a path to a .toml.")
+@click.option("--variant", help="Variant of the method; default: the one for the protocol.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the data set.")
+@click.option("--steps", type=click.IntRange(min=1), help="Number of steps; default: the method's own.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Default: runs/train/PROTOCOL/METHOD-VARIANT-seedS."
+)
+@click.option("--set", "settings", multiple=True, metavar="K=V", help="Option of the method.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Torch threads.")
+@click.option(
+    "--every", type=click.IntRange(min=1), default=100, show_default=True, help="Steps per checkpoint."
+)
+@click.option("--fresh", is_flag=True, help="Start over: forget what the folder holds of a training.")
+def command(
+    method: str,
+    protocol_id: str,
+    variant: str | None,
+    data_root: Path | None,
+    steps: int | None,
+    seed: int,
+    out: Path | None,
+    settings: tuple[str, ...],
+    device: str,
+    threads: int,
+    every: int,
+    fresh: bool,
+) -> None:
+    """Train a method on a protocol's seen classes; masks of unseen classes are never targets.
+
+    Interrupted, it goes on from the newest checkpoint when the same command is given again, with the same
+    numbers as without the interruption (same machine, same --threads). The last line on stdout is the path of
+    the weights.
+    """
+    from ovbench.core.errors import missing_extra
+
+    try:
+        import torch
+    except ImportError:
+        raise missing_extra("torch", "models") from None
+    from ovbench.engine.environment import resolve_device
+    from ovbench.engine.train import train
+    from ovbench.engine.training import plan_training
+    from ovbench.methods.options import split_settings
+
+    torch.set_num_threads(threads)
+    plan = plan_training(
+        method,
+        protocol_id,
+        variant=variant,
+        data_root=data_root,
+        device=resolve_device(device, ("models",)),
+        settings=split_settings(settings),
+    )
+    folder = out or plan.folder(seed)
+    task = plan.build(seed, steps)
+    what = f"training {plan.name} on {plan.protocol.id}: {task.steps} steps, seed {seed}, in {folder}"
+    click.echo(what, err=True)
+    with _Progress(task.steps) as progress:
+        path = train(task, folder, plan.key, seed=seed, every=every, fresh=fresh, progress=progress)
+    click.echo(f"use it: ovbench run --method {method} --protocol {protocol_id} --weights {path}", err=True)
+    click.echo(str(path))
+
+
+class _Progress:
+    """A bar with an ETA on a terminal; else a line on stderr every 15 seconds."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._began = self._shown = time.monotonic()
+        self._first: int | None = None
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bar = Progress(console=Console(stderr=True))
+            self._bar.start()
+            self._task = self._bar.add_task("training", total=self.total)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, entry: Mapping[str, Any]) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = done - 1
+            if self._first:
+                click.echo(f"going on from step {self._first}", err=True)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, description=f"loss {entry['loss']:.4f}")
+        elif done == self.total or now - self._shown >= _LINE_SECONDS:
+            self._shown = now
+            left = (now - self._began) / (done - self._first) * (self.total - done)
+            click.echo(f"step {done}/{self.total}, loss {entry['loss']:.4f}, {left:.0f} s left", err=True)

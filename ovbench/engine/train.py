@@ -1,0 +1,265 @@
+"""The training loop: steps, log, checkpoints, exact resume."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from ovbench.core.errors import IntegrityError, OvbenchError, UserError
+from ovbench.nn.checkpoint import apply, load_weights, save_weights
+from ovbench.store.atomic import write_bytes, write_json, write_text
+from ovbench.store.lock import only_writer
+
+_KEY, _POINTER, _LOG, _FINAL, _FOLDER = (
+    "training.json",
+    "checkpoint.json",
+    "log.jsonl",
+    "weights.safetensors",
+    "checkpoints",
+)
+
+Progress = Callable[[int, Mapping[str, Any]], None]
+"""Called after each step with the number of finished steps and the step's log entry."""
+
+
+class Task(Protocol):
+    """What is trained. `loss(step)` must be a pure function of (seed, step) and the module's state.
+
+    A task may have two more attributes. `clip_norm` (float): gradients are scaled to at most this norm.
+    `half` (bool): the final weights are stored in half precision; checkpoints never are.
+    """
+
+    module: torch.nn.Module
+    steps: int
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """A fresh optimiser over the trainable parameters."""
+
+    def learning_rate(self, step: int) -> float:
+        """Factor on every group's base learning rate."""
+
+    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        """Loss of a batch that the task draws itself, and its parts for the log."""
+
+    def metadata(self) -> dict[str, str]:
+        """Header of the weights file."""
+
+
+def train(
+    task: Task,
+    out: str | Path,
+    key: Mapping[str, Any],
+    *,
+    seed: int,
+    every: int = 100,
+    fresh: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Train `task` for `task.steps` steps and return the path of the final weights.
+
+    The folder holds `training.json` (the key), `log.jsonl` (one line per step), the newest checkpoint
+    and, at the end, `weights.safetensors`. Called again after an interruption, it goes on from the newest
+    checkpoint, and every number is the same as without the interruption. Called again after the end, it
+    does nothing.
+
+    Args:
+        key: JSON values that identify the training; a folder of another key is refused.
+        seed: with the step number it seeds torch before each step.
+        every: steps between checkpoints.
+        fresh: forget what the folder holds of a training.
+
+    Raises:
+        UserError: the folder belongs to another training, holds something else, or is being written.
+        IntegrityError: the checkpoint is damaged.
+        OvbenchError: the loss is not finite.
+    """
+    out = Path(out)
+    if every < 1 or task.steps < 1:
+        raise UserError(f"steps ({task.steps}) and checkpoint interval ({every}) must be at least 1")
+    with only_writer(out):
+        if fresh:
+            forget(out)
+        if not claim(out, {**key, "seed": seed, "steps": task.steps}):
+            _train(task, out, seed, every, progress)
+        _clear(out)
+    return out / _FINAL
+
+
+def _train(task: Task, out: Path, seed: int, every: int, progress: Progress | None) -> None:
+    loop = _Loop(task, out, seed)
+    start = loop.resume()
+    with open(out / _LOG, "a", encoding="utf-8") as log:
+        for step in range(start, task.steps):
+            entry = loop.step(step)
+            log.write(json.dumps(entry, sort_keys=True) + "\n")
+            if (step + 1) % every == 0 and step + 1 < task.steps:
+                log.flush()
+                os.fsync(log.fileno())
+                loop.save(step + 1)
+            if progress is not None:
+                progress(step + 1, entry)
+    save_weights(out / _FINAL, _final_state(task), task.metadata())
+
+
+def _final_state(task: Task) -> dict[str, torch.Tensor]:
+    state = task.module.state_dict()
+    if not getattr(task, "half", False):
+        return state
+    return {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def claim(out: Path, key: Mapping[str, Any]) -> bool:
+    """Make `out` the folder of this training; True when the training is already finished there.
+
+    Raises:
+        UserError: another training's folder (says which entries differ), or a folder with other files.
+    """
+    key = json.loads(json.dumps(key))
+    path = out / _KEY
+    if path.is_file():
+        old = _read_json(path)
+        if old != key:
+            differ = sorted(k for k in {*old, *key} if old.get(k) != key.get(k))
+            shown = "; ".join(f"{k}: {old.get(k)!r} there, {key.get(k)!r} now" for k in differ[:4])
+            raise UserError(
+                f"this folder belongs to another training ({shown})",
+                where=out,
+                hint="choose another --out, or start over with --fresh (the old training is then lost)",
+            )
+        return (out / _FINAL).is_file()
+    if out.is_dir() and any(not p.name.startswith(".") for p in out.iterdir()):
+        raise UserError(
+            "this folder holds other files, but no training", where=out, hint="choose an empty or new --out"
+        )
+    write_json(path, key)
+    return False
+
+
+def forget(out: Path) -> None:
+    """Remove the files of a training from `out`, and nothing else."""
+    for name in (_FINAL, _LOG, _KEY):
+        (out / name).unlink(missing_ok=True)
+    _clear(out)
+
+
+def step_seed(seed: int, step: int) -> int:
+    """The torch seed of one step: 63 bits of SHA-256 over (seed, step)."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{step}".encode()).digest()[:8], "big") >> 1
+
+
+class _Loop:
+    """One training in one folder."""
+
+    def __init__(self, task: Task, out: Path, seed: int) -> None:
+        self.task, self.out, self.seed = task, out, seed
+        self.optimizer = task.optimizer()
+        self.base = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.before = 0.0  # CPU seconds of earlier processes
+        self.started = time.process_time()
+
+    def step(self, step: int) -> dict[str, Any]:
+        """Do one step and return its log entry."""
+        torch.manual_seed(step_seed(self.seed, step))
+        factor = self.task.learning_rate(step)
+        for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
+            group["lr"] = base * factor
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, parts = self.task.loss(step)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise OvbenchError(
+                f"the loss is {value} at step {step}",
+                where=self.out,
+                hint="lower the learning rate (--set), or look at the last steps in log.jsonl",
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+        limit = getattr(self.task, "clip_norm", None)
+        if limit is not None:
+            torch.nn.utils.clip_grad_norm_(self.task.module.parameters(), float(limit))
+        self.optimizer.step()
+        rate = self.base[0] * factor
+        return {"step": step, "loss": value, **parts, "lr": rate, "cpu_seconds": round(self._cpu(), 2)}
+
+    def _cpu(self) -> float:
+        return self.before + time.process_time() - self.started
+
+    def save(self, step: int) -> None:
+        """Write the state after `step` steps; the pointer file comes last."""
+        folder = self.out / _FOLDER
+        weights, optimizer = _checkpoint_names(step)
+        save_weights(folder / weights, self.task.module.state_dict(), {"step": str(step)})
+        buffer = io.BytesIO()
+        torch.save(self.optimizer.state_dict(), buffer)
+        write_bytes(folder / optimizer, buffer.getvalue())
+        write_json(self.out / _POINTER, {"step": step, "cpu_seconds": round(self._cpu(), 2)})
+        _remove_checkpoints(folder, keep=step)
+
+    def resume(self) -> int:
+        """Take up the newest checkpoint, if any; returns the number of finished steps."""
+        step = 0
+        if (self.out / _POINTER).is_file():
+            pointer = _read_json(self.out / _POINTER)
+            step, self.before = int(pointer["step"]), float(pointer["cpu_seconds"])
+            self._load(step)
+        _cut_log(self.out / _LOG, step)
+        return step
+
+    def _load(self, step: int) -> None:
+        folder = self.out / _FOLDER
+        weights, optimizer = _checkpoint_names(step)
+        try:
+            state, _ = load_weights(folder / weights)
+            apply(self.task.module, state)
+            stored = torch.load(folder / optimizer, map_location="cpu", weights_only=True)
+            self.optimizer.load_state_dict(stored)
+        except (UserError, OSError, RuntimeError, ValueError) as error:
+            raise IntegrityError(
+                f"the checkpoint of step {step} cannot be taken up: {str(error).splitlines()[0]}",
+                where=folder,
+                hint="start over with --fresh",
+            ) from error
+
+
+def _clear(out: Path) -> None:
+    (out / _POINTER).unlink(missing_ok=True)
+    if (out / _FOLDER).is_dir():
+        _remove_checkpoints(out / _FOLDER, keep=None)
+        (out / _FOLDER).rmdir()
+
+
+def _checkpoint_names(step: int) -> tuple[str, str]:
+    return f"step-{step:07d}.safetensors", f"step-{step:07d}.optimizer.pt"
+
+
+def _remove_checkpoints(folder: Path, keep: int | None) -> None:
+    kept = () if keep is None else _checkpoint_names(keep)
+    for path in folder.iterdir():
+        if path.name not in kept and path.name.lstrip(".").startswith("step-"):
+            path.unlink()
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Keep the log's first `step` lines: later ones are of steps that will be done again."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    if len(lines) < step:
+        raise IntegrityError(f"the log ends before step {step}", where=path, hint="start over with --fresh")
+    write_text(path, "".join(lines[:step]))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise IntegrityError("this file is not JSON", where=path, hint="start over with --fresh") from error
+    if not isinstance(value, dict):
+        raise IntegrityError("this file holds no JSON object", where=path, hint="start over with --fresh")
+    return value

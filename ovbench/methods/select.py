@@ -1,0 +1,170 @@
+"""From a method's name, variant, options and weights to one resolved choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ovbench.core.errors import UserError, unknown
+from ovbench.core.hashing import hash_file
+from ovbench.protocol.schema import Protocol
+
+from .card import Card, ShippedWeights
+from .options import resolve_options
+from .registry import card as card_of
+from .vote import VOTE_OPTIONS, check_window
+
+VOTE = "vote"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A method with everything decided: what a `Setup` and a manifest are made from."""
+
+    card: Card
+    variant: str
+    given: Mapping[str, Any]  # as asked for
+    options: Mapping[str, Any]  # defaults, then the variant's, then `given`
+    weights: Path | None
+    weights_name: str | None  # None: no weights
+    shipped: bool
+    untrained: bool
+    vote: bool
+
+    @property
+    def id(self) -> str:
+        """The method's name, with "+vote" where neighbours vote."""
+        return f"{self.card.id}+{VOTE}" if self.vote else self.card.id
+
+    @property
+    def method_options(self) -> dict[str, Any]:
+        """The options without those of the vote."""
+        return {k: v for k, v in self.options.items() if k in self.card.options}
+
+    @cached_property
+    def weights_sha256(self) -> str | None:
+        """SHA-256 of the weights file, None without weights."""
+        return None if self.weights is None else hash_file(self.weights)
+
+
+def select(
+    name: str,
+    variant: str | None = None,
+    given: Mapping[str, Any] | None = None,
+    weights: str | Path | None = None,
+    untrained: bool | None = False,
+    protocol: Protocol | None = None,
+) -> Selection:
+    """Resolve a method.
+
+    Args:
+        name: `method`, `method+vote`, or either with `:variant`.
+        untrained: True: name-seeded weights; False: refuse without weights; None: use weights
+            where there are any, name-seeded ones otherwise.
+
+    Raises:
+        UserError: unknown method, variant or option; no weights (the message names the file and where
+            it is published); weights for a method that takes none.
+    """
+    name, variant = _split_variant(name, variant)
+    base, vote = _split_vote(name)
+    card = card_of(base)
+    variant = _variant(card, variant, protocol)
+    given = dict(given or {})
+    defaults = {**card.options, **(VOTE_OPTIONS if vote else {})}
+    changed = card.variants[variant].options if variant else {}
+    resolved = resolve_options(name, {**defaults, **changed}, card.choices, given)
+    if vote:
+        check_window(resolved["vote_window"])
+    path, label, shipped, seeded = _weights(card, variant, weights, untrained, protocol)
+    return Selection(card, variant, given, resolved, path, label, shipped, seeded, vote)
+
+
+def _split_variant(name: str, variant: str | None) -> tuple[str, str | None]:
+    base, sign, tail = name.partition(":")
+    if not sign:
+        return name, variant
+    tail, plus, wrapper = tail.partition("+")  # "method:variant+vote" and "method+vote:variant"
+    if variant is not None and variant != tail:
+        raise UserError(f"two variants are named: '{tail}' and '{variant}'", where=name)
+    return base + plus + wrapper, tail
+
+
+def _split_vote(name: str) -> tuple[str, bool]:
+    base, sign, wrapper = name.partition("+")
+    if sign and wrapper != VOTE:
+        raise unknown("wrapper", wrapper, [VOTE], where=name)
+    return base, bool(sign)
+
+
+def _variant(card: Card, variant: str | None, protocol: Protocol | None) -> str:
+    if variant is None:
+        if protocol is None:
+            return card.variant_for()
+        return card.variant_for(protocol.id, protocol.dataset.name)
+    if variant not in card.variants:
+        raise unknown(f"variant of {card.id}", variant, card.variants)
+    return variant
+
+
+_Found = tuple[Path | None, str | None, bool, bool]
+
+
+def _weights(
+    card: Card, variant: str, weights: str | Path | None, untrained: bool | None, protocol: Protocol | None
+) -> _Found:
+    if weights is not None:
+        return _given_weights(card, Path(weights), untrained)
+    if untrained:
+        return None, None, False, card.needs_weights
+    shipped = shipped_weights(card, variant, protocol)
+    if shipped is not None:
+        if not shipped.file.is_file():
+            raise UserError(
+                "weights that should come with this installation are missing",
+                where=shipped.file,
+                hint="install ovbench again, or give a file with --weights",
+            )
+        return shipped.file, shipped.name, True, False
+    if not card.needs_weights or untrained is None:
+        return None, None, False, card.needs_weights
+    raise _no_weights(card, variant, protocol)
+
+
+def _given_weights(card: Card, path: Path, untrained: bool | None) -> _Found:
+    if untrained:
+        raise UserError("weights were given, and untrained ones asked for: choose one", where=path)
+    if not (card.needs_weights or card.weights):
+        raise UserError(f"method '{card.id}' takes no weights", where=path, hint="leave --weights out")
+    if not path.is_file():
+        raise UserError("there is no weights file here", where=path)
+    return path, path.name, False, False
+
+
+def shipped_weights(card: Card, variant: str, protocol: Protocol | None) -> ShippedWeights | None:
+    """The first weights of the card that fit the variant and the protocol (None: any protocol)."""
+    for entry in card.weights:
+        fits = protocol is None or not entry.protocols or protocol.id in entry.protocols
+        if entry.variant == variant and fits:
+            return entry
+    return None
+
+
+def _no_weights(card: Card, variant: str, protocol: Protocol | None) -> UserError:
+    official = card.official_for(variant)
+    name = f"{card.id} ({variant})" if variant else card.id
+    lines = [f"give a weights file with --weights; expected: {official.file or 'see its card'}"]
+    if official.source:
+        lines.append(f"published at: {official.source}")
+    if official.note:
+        lines.append(official.note)
+    if card.trainer:
+        lines.append(
+            f"or train it: ovbench train --method {card.id} --protocol {protocol.id if protocol else 'P'}"
+        )
+    lines.append("or run it with name-seeded weights, marked in every output: --untrained")
+    suits = f" for protocol '{protocol.id}'" if protocol else ""
+    return UserError(f"no weights of {name} are shipped{suits}", hint="\n         ".join(lines))
