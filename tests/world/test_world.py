@@ -28,7 +28,7 @@ def test_stream_is_fixed_for_ever() -> None:
     twin = Stream("a", 1)
     assert [stream.between(0, 9) for _ in range(8)] == [twin.between(0, 9) for _ in range(8)]
     assert sorted(Stream("b").shuffled(range(50))) == list(range(50))
-    assert Stream("x").bits32() == 0x3f164c49
+    assert Stream("x").bits32() == 0x3F164C49
 
 
 def test_noise_has_the_stated_moments() -> None:

@@ -1,0 +1,77 @@
+"""`ovbench run`: segment a protocol's videos with a method and score them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--method", required=True, help="Method, as in `ovbench methods`; METHOD:VARIANT and METHOD+vote work."
+)
+@click.option("--protocol", required=True, help="Protocol id, or a path to a .toml.")
+@click.option(
+    "--data-root", type=click.Path(path_type=Path), help="Folder of the data set (the world needs none)."
+)
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights file, instead of the shipped ones.")
+@click.option("--variant", help="Configuration of the method.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="K=V", help="Option of the method; may be repeated."
+)
+@click.option("--untrained", is_flag=True, help="Name-seeded weights; every output is marked.")
+@click.option("--videos", type=int, help="Only the first N videos (the summary is marked partial).")
+@click.option("--frames", type=int, help="Only the first N frames of each video (marked partial).")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--jobs", type=int, help="Worker processes; default: the usable cores (1 on a GPU).")
+@click.option("--threads", type=int, default=1, show_default=True, help="Threads of each worker.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/PROTOCOL/METHOD/KEY.")
+@click.option("--save-predictions", is_flag=True, help="Keep the label maps as PNG files.")
+@click.option("--fresh", is_flag=True, help="Delete the run in the folder and begin anew.")
+def command(
+    method: str,
+    protocol: str,
+    data_root: Path | None,
+    weights: Path | None,
+    variant: str | None,
+    settings: tuple[str, ...],
+    untrained: bool,
+    videos: int | None,
+    frames: int | None,
+    device: str,
+    jobs: int | None,
+    threads: int,
+    out: Path | None,
+    save_predictions: bool,
+    fresh: bool,
+) -> None:
+    """Segment a protocol's videos with a method and score them.
+
+    Can be stopped at any moment: the same command goes on where it stopped. The last line on stdout is
+    the path of summary.json.
+    """
+    from ovbench.engine.evaluate import run
+    from ovbench.engine.plan import Request
+    from ovbench.methods.options import split_settings
+
+    request = Request(
+        method=method,
+        protocol=protocol,
+        data_root=data_root,
+        weights=weights,
+        variant=variant,
+        settings=split_settings(settings),
+        untrained=untrained,
+        videos=videos,
+        frames=frames,
+        device=device,
+        jobs=jobs,
+        threads=threads,
+        out=out,
+        save_predictions=save_predictions,
+        fresh=fresh,
+        command=tuple(sys.argv),
+    )
+    click.echo(run(request))

@@ -1,0 +1,50 @@
+"""`ovbench table`: print tables of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run_dirs", nargs=-1, metavar="[RUN_DIR]...", type=click.Path(path_type=Path))
+@click.option("--protocol", help="Only runs of this protocol: an id, or a path to a .toml.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "md", "csv", "latex", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print.",
+)
+@click.option("--columns", type=click.Choice(["default", "all"]), default="default", show_default=True)
+@click.option(
+    "--partial", is_flag=True, help="Also runs limited to some videos or frames, in tables of their own."
+)
+@click.option(
+    "--mean-seeds", is_flag=True, help="Training seeds of one method in one row: mean and deviation."
+)
+@click.option(
+    "--expect", metavar="M,M,...", help="Methods that should be there; the missing ones are shown as gaps."
+)
+def command(
+    run_dirs: tuple[Path, ...],
+    protocol: str | None,
+    form: str,
+    columns: str,
+    partial: bool,
+    mean_seeds: bool,
+    expect: str | None,
+) -> None:
+    """Print a table of runs; without RUN_DIR of all below ./runs.
+
+    One table per protocol. Rows whose difference to the row above could be chance share its rank.
+    """
+    from ovbench.report.table import render
+
+    wanted = [name.strip() for name in (expect or "").split(",") if name.strip()]
+    text = render(
+        run_dirs, protocol, form, columns=columns, partial=partial, mean_seeds=mean_seeds, expect=wanted
+    )
+    click.echo(text)

@@ -1,0 +1,226 @@
+"""Run or score: video by video, resumable at any moment, with a summary that depends on the records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ovbench.core.errors import IncompleteError, IntegrityError, UserError
+from ovbench.datasets.open import open_dataset
+from ovbench.methods.predictions import check_and_hash, predictions_root
+from ovbench.methods.select import select
+from ovbench.metrics.score import summarize
+from ovbench.protocol.load import load_protocol
+from ovbench.store.lock import only_writer
+from ovbench.store.predictions import frames_on_disk
+from ovbench.store.rundir import RunDir
+
+from . import manifest
+from .frames import frames_sha256
+from .plan import Plan, Request, make_plan
+from .pool import process_videos
+from .progress import Progress, note
+from .records import decode
+from .timing import timing_report
+from .worker import DiskFull, Work, disk_full_is_named
+
+
+def run(request: Request) -> Path:
+    """Segment and score a protocol's videos; the path of `summary.json` is returned.
+
+    A folder that holds the same run is taken up: only videos without a record are done.
+
+    Raises:
+        UserError: something asked for is wrong, or a video cannot be segmented or counted.
+        IncompleteError: the disk is full; finished videos are kept.
+        IntegrityError: records of another run, or damaged ones.
+    """
+    if request.method.partition(":")[0] == "predictions":
+        return _score(request)
+    return execute(make_plan(request))
+
+
+def score(
+    predictions: str | Path,
+    protocol: str,
+    *,
+    data_root: Path | None = None,
+    jobs: int | None = None,
+    out: Path | None = None,
+    videos: int | None = None,
+    frames: int | None = None,
+    fresh: bool = False,
+    command: tuple[str, ...] = (),
+) -> Path:
+    """Score label maps on disk, `<predictions>/<video>/<frame>.png`; photographs are not opened.
+
+    The counts are the same integers as those of the run that saved the label maps.
+
+    Raises:
+        IncompleteError: missing videos or frames; nothing is written.
+        UserError: videos or frames that the protocol does not have.
+    """
+    return _score(
+        Request(
+            method="predictions",
+            protocol=protocol,
+            data_root=data_root,
+            settings={"folder": str(predictions)},
+            jobs=jobs,
+            out=out,
+            videos=videos,
+            frames=frames,
+            fresh=fresh,
+            command=command,
+        )
+    )
+
+
+def _score(request: Request) -> Path:
+    protocol = load_protocol(request.protocol)
+    asked = select(request.method, request.variant, request.settings, protocol=protocol)
+    if not asked.options["folder"]:
+        raise UserError("'predictions' needs a folder of label maps", hint="--set folder=DIR")
+    folder = predictions_root(Path(asked.options["folder"]))
+    if request.save_predictions:
+        raise UserError("these predictions are on disk already", hint="leave --save-predictions out")
+    dataset = open_dataset(protocol, request.data_root, need_images=False)
+    chosen = tuple(dataset.video_ids)[: request.videos]
+    source = check_and_hash(folder, dataset, chosen, request.frames)
+    settings = {**request.settings, "folder": str(folder)}
+    return execute(make_plan(replace(request, settings=settings, need_images=False), source))
+
+
+def execute(plan: Plan) -> Path:
+    """Carry out a plan while holding the lock of its folder."""
+    directory = RunDir(plan.out)
+    with disk_full_is_named(), only_writer(plan.out):
+        _prepare(directory, plan)
+        state = _State(finished=_finished(directory, plan))
+        try:
+            _work(directory, plan, state)
+            with disk_full_is_named():
+                return _finish(directory, plan, state)
+        except DiskFull as error:
+            raise IncompleteError(
+                f"{error.what}; {_safe(directory, plan)} videos are finished and safe",
+                where=error.where,
+                hint="make room and run the same command again: it goes on where it stopped",
+            ) from error
+        except BaseException:
+            if directory.finished():
+                note(f"{_safe(directory, plan)} videos are finished and kept in {plan.out}")
+            raise
+        finally:
+            directory.sweep()  # stopped workers may leave hidden files
+
+
+def _safe(directory: RunDir, plan: Plan) -> str:
+    """As "2 of 5", counted on disk, where stopped workers may have committed more than they could report."""
+    return f"{len(directory.finished().intersection(plan.video_ids))} of {len(plan.video_ids)}"
+
+
+@dataclass
+class _State:
+    """What is known while a run goes on."""
+
+    finished: set[str]
+    peak_mib: float | None = None
+    peak_gpu_mib: float | None = None
+
+
+def _prepare(directory: RunDir, plan: Plan) -> None:
+    directory.sweep()
+    ours = directory.has_manifest() or bool(directory.finished())
+    if plan.request.fresh and ours:
+        directory.clear()
+    manifest.begin(directory, plan, cleared=plan.request.fresh and ours)
+
+
+def _finished(directory: RunDir, plan: Plan) -> set[str]:
+    """Videos that need not be done again: their record is of this run and of these very frames."""
+    present = directory.finished()
+    return {v for v in plan.video_ids if v in present and _is_done(directory, plan, v)}
+
+
+def _is_done(directory: RunDir, plan: Plan, video_id: str) -> bool:
+    record = directory.record(video_id)
+    if record is None:
+        return False
+    where = directory.record_path(video_id)
+    if record.run_key != plan.run_key:
+        raise IntegrityError(
+            "a record of another run lies in this folder",
+            where=where,
+            hint="give another folder with --out, or --fresh to begin anew",
+        )
+    names = plan.dataset.open(video_id).frame_names[: plan.request.frames]
+    if record.frames_sha256 != frames_sha256(names):
+        raise IntegrityError(
+            f"the data set has changed: video '{video_id}' has other frames than when it was counted",
+            where=where,
+            hint="restore the data set, or --fresh to begin anew",
+        )
+    if plan.request.save_predictions:
+        return len(frames_on_disk(directory.predictions_path / video_id)) == len(names)
+    return True
+
+
+def _work(directory: RunDir, plan: Plan, state: _State) -> None:
+    left = [v for v in plan.video_ids if v not in state.finished]
+    if not left:
+        return
+    directory.forget_results()
+    label = f"{plan.selection.id} on {plan.protocol.id}"
+
+    def keep(facts: Mapping[str, Any]) -> None:
+        manifest.add_facts(directory, facts)
+
+    with (
+        Progress(label, len(plan.video_ids), len(state.finished)) as progress,
+        closing(process_videos(_orders(plan), left, min(plan.jobs, len(left)), keep)) as outcomes,
+    ):
+        for outcome in outcomes:
+            state.finished.add(outcome.video_id)
+            state.peak_mib = _larger(state.peak_mib, outcome.peak_memory_mib)
+            state.peak_gpu_mib = _larger(state.peak_gpu_mib, outcome.peak_gpu_mib)
+            progress.advance(outcome.video_id, outcome.frames)
+
+
+def _finish(directory: RunDir, plan: Plan, state: _State) -> Path:
+    records = directory.records(plan.video_ids)
+    if state.peak_mib is not None or directory.timing() is None:
+        directory.write_timing(timing_report(plan, records, state.peak_mib, state.peak_gpu_mib))
+    summary = summarize(
+        plan.protocol,
+        [decode(r, directory.record_path(r.video_id)) for r in records],
+        manifest.method_facts(plan),
+        partial=plan.partial,
+        expected_videos=plan.video_ids,
+    )
+    directory.write_summary(summary)
+    return directory.summary_path
+
+
+def _orders(plan: Plan) -> Work:
+    request = plan.request
+    return Work(
+        protocol=request.protocol,
+        protocol_hash=plan.protocol.hash,
+        selection=plan.selection,
+        data_root=request.data_root,
+        device=plan.device,
+        frames=request.frames,
+        threads=request.threads,
+        out=plan.out,
+        run_key=plan.run_key,
+        save_predictions=request.save_predictions,
+        need_images=request.need_images,
+    )
+
+
+def _larger(a: float | None, b: float | None) -> float | None:
+    return max((x for x in (a, b) if x is not None), default=None)

@@ -1,0 +1,134 @@
+"""The manifest of a run: written before any work, extended when a run is taken up again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ovbench.core.errors import UserError
+from ovbench.store.manifest import public_command, public_path
+from ovbench.store.rundir import RunDir
+
+from .environment import git_state, gpu_name, hardware, versions
+from .plan import Plan, public_options
+
+FORMAT = 1
+"""Raised when the meaning of a file in a run folder changes."""
+
+
+def method_facts(plan: Plan) -> dict[str, Any]:
+    """What a summary says about its method."""
+    selection = plan.selection
+    facts: dict[str, Any] = {
+        "id": selection.id,
+        "title": selection.card.title + (" + vote" if selection.vote else ""),
+        "kind": selection.card.kind,
+        "variant": selection.variant,
+        "options": public_options(selection.options),
+        "weights": selection.weights_name,
+        "weights_sha256": selection.weights_sha256,
+        "untrained": selection.untrained,
+        "trained_on": list(selection.card.trained_on),
+    }
+    if selection.card.id == "predictions":
+        facts["source"] = facts["options"].pop("folder", "")
+    return facts
+
+
+def begin(run: RunDir, plan: Plan, *, cleared: bool = False) -> None:
+    """Write the manifest, or check that the one that lies here is of the same run and extend it.
+
+    Args:
+        cleared: a run has just been deleted here; what else lies in the folder may stay.
+
+    Raises:
+        UserError: the folder holds another run (the message says what differs), or files of
+            somebody else.
+    """
+    old = run.manifest() if run.has_manifest() else None
+    if old is None:
+        if not cleared:
+            _check_unused(run)
+    else:
+        check_same_run(run, old, plan)
+    manifest = _manifest(plan)
+    if old is not None:
+        manifest["sessions"] = [*old.get("sessions", []), *manifest["sessions"]]
+        manifest["facts"] = old.get("facts")
+        manifest["created"] = old.get("created", manifest["created"])
+    run.write_manifest(manifest)
+
+
+def add_facts(run: RunDir, facts: Mapping[str, Any]) -> None:
+    """Put what the method says about itself into the manifest."""
+    manifest = run.manifest()
+    if manifest.get("facts") != facts:
+        run.write_manifest({**manifest, "facts": dict(facts)})
+
+
+def check_same_run(run: RunDir, old: Mapping[str, Any], plan: Plan) -> None:
+    """Raise `UserError` unless the manifest `old` has the plan's run key."""
+    if old.get("run_key") == plan.run_key:
+        return
+    before, now = old.get("key", {}), plan.key_parts
+    differs = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    raise UserError(
+        f"this is the output folder of another run; what differs: {', '.join(differs) or 'the manifest'}",
+        where=run.path,
+        hint="give another folder with --out, or --fresh to delete that run and begin anew",
+    )
+
+
+def _check_unused(run: RunDir) -> None:
+    if run.finished():
+        raise UserError(
+            "the output folder holds records without a manifest",
+            where=run.path,
+            hint="--fresh deletes them; or give another folder with --out",
+        )
+    foreign = run.foreign()
+    if foreign:
+        raise UserError(
+            f"the output folder holds other files: {', '.join(foreign[:5])}",
+            where=run.path,
+            hint="give an empty or new folder with --out",
+        )
+
+
+def _manifest(plan: Plan) -> dict[str, Any]:
+    request, protocol, selection = plan.request, plan.protocol, plan.selection
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    root = None if request.data_root is None else public_path(request.data_root)
+    return {
+        "format": FORMAT,
+        "run_key": plan.run_key,
+        "key": dict(plan.key_parts),
+        "created": now,
+        "protocol": {"id": protocol.id, "version": protocol.version, "hash": protocol.hash},
+        "vocabulary": {
+            "names": len(protocol.vocabulary),
+            "hash": protocol.vocabulary.hash,
+            "templates": protocol.template_set,
+            "templates_hash": protocol.vocabulary.templates_hash,
+        },
+        "method": method_facts(plan),
+        "options": {"given": public_options(selection.given), "resolved": public_options(selection.options)},
+        "weights": {
+            "file": None if selection.weights is None else selection.weights.name,
+            "sha256": selection.weights_sha256,
+            "shipped": selection.shipped,
+        },
+        "untrained": selection.untrained,
+        "partial": plan.partial,
+        "data": {"dataset": protocol.dataset.name, "split": protocol.dataset.split, "root": root},
+        "videos": list(plan.video_ids),
+        "frames": request.frames,
+        "device": plan.device,
+        "threads": request.threads,
+        "versions": versions(),
+        "git": git_state(),
+        "hardware": {**hardware(), "gpu": gpu_name(plan.device)},
+        "sessions": [{"started": now, "command": public_command(request.command), "jobs": plan.jobs}],
+        "facts": None,
+    }

@@ -1,0 +1,50 @@
+"""`timing.json`: how fast and how large a run was. Scores never look here."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from ovbench.store.record import Record
+
+from .environment import gpu_name, hardware
+from .plan import Plan
+
+_SECONDS = ("segment_s", "decode_s", "truth_s", "count_s", "write_s", "total_s")
+
+
+def timing_report(
+    plan: Plan, records: Sequence[Record], peak_mib: float | None, peak_gpu_mib: float | None
+) -> dict[str, Any]:
+    """Per video and in total. `frames_per_second` is the method alone, without decoding and counting,
+    and leaves out each worker's first video where others exist (warm-up)."""
+    videos = {r.video_id: dict(r.timing) for r in records}
+    rows = list(videos.values())
+    warm = [t for t in rows if not t.get("first_of_worker")] or rows
+    return {
+        "videos": videos,
+        "totals": {
+            "frames": sum(t.get("frames", 0) for t in rows),
+            **{key: round(sum(t.get(key, 0.0) for t in rows), 3) for key in _SECONDS},
+        },
+        "frames_per_second": _rate(warm, "segment_s"),
+        "frames_per_second_end_to_end": _rate(warm, "total_s"),
+        "frame_ms": {"p50": _middle(warm, "frame_ms_p50"), "p95": _middle(warm, "frame_ms_p95")},
+        "peak_memory_mib": peak_mib,
+        "peak_gpu_memory_mib": peak_gpu_mib,
+        "jobs": plan.jobs,
+        "threads": plan.request.threads,
+        "device": plan.device,
+        "hardware": {**hardware(), "gpu": gpu_name(plan.device)},
+    }
+
+
+def _rate(rows: Sequence[dict[str, Any]], key: str) -> float | None:
+    seconds = sum(t.get(key, 0.0) for t in rows)
+    return round(sum(t.get("frames", 0) for t in rows) / seconds, 3) if seconds > 0 else None
+
+
+def _middle(rows: Sequence[dict[str, Any]], key: str) -> float | None:
+    values = [t[key] for t in rows if t.get(key) is not None]
+    return round(statistics.median(values), 3) if values else None

@@ -1,0 +1,68 @@
+"""The video as a method may see it: pictures, and the truth only where its card says so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from ovbench.core.errors import UserError
+from ovbench.core.types import Image, RawMask
+from ovbench.datasets.base import Video
+
+
+class MethodView(Video):
+    """A video cut to its first frames, that hides truth and tags and measures decoding.
+
+    Args:
+        inner: the video of the data set.
+        frames: how many frames are shown; None for all.
+        truth: whether the method may read masks (its card says `needs_truth`).
+
+    `sizes[i]` is (height, width) of every frame that was looked at; `seconds` the time spent decoding.
+    """
+
+    def __init__(self, inner: Video, frames: int | None, truth: bool) -> None:
+        super().__init__(inner.id, inner.frame_names[:frames])
+        self._inner, self._truth = inner, truth
+        self.sizes: dict[int, tuple[int, int]] = {}
+        self.seconds = 0.0
+
+    @property
+    def listed_files(self) -> int:
+        if len(self) == len(self._inner):
+            return self._inner.listed_files
+        return min(self._inner.listed_files, len(self))
+
+    def annotated(self, index: int) -> bool:
+        return self._inner.annotated(self._check(index))
+
+    def image(self, index: int) -> Image:
+        began = time.perf_counter()
+        image = self._inner.image(self._check(index))
+        return self._seen(index, image, began)
+
+    def images(self) -> Iterator[Image]:
+        frames = self._inner.images()
+        for index in range(len(self)):
+            began = time.perf_counter()
+            yield self._seen(index, next(frames), began)
+
+    def truth(self, index: int) -> RawMask:
+        if not self._truth:
+            raise UserError(
+                "the method asked for the truth",
+                where=f"video '{self.id}', frame '{self.frame_names[index]}'",
+                hint="only control rows whose card says needs_truth = true may do that",
+            )
+        return self._inner.truth(self._check(index))
+
+    def _decode_image(self, index: int) -> Image:
+        return self._inner.image(index)
+
+    def _decode_truth(self, index: int) -> RawMask:
+        return self._inner.truth(index)
+
+    def _seen(self, index: int, image: Image, began: float) -> Image:
+        self.seconds += time.perf_counter() - began
+        self.sizes[index] = (image.shape[0], image.shape[1])
+        return image

@@ -1,0 +1,175 @@
+"""One worker: builds its method once, then takes videos one by one and commits each with a record."""
+
+from __future__ import annotations
+
+import errno
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ovbench.core.errors import IncompleteError, IntegrityError, OvbenchError
+from ovbench.datasets.base import Dataset
+from ovbench.datasets.open import open_dataset
+from ovbench.methods.base import Segmenter
+from ovbench.methods.create import build
+from ovbench.methods.select import Selection
+from ovbench.protocol.load import load_protocol
+from ovbench.store.predictions import PredictionWriter
+from ovbench.store.record import Record
+from ovbench.store.rundir import RunDir
+
+from .environment import peak_memory_mib
+from .frames import Clock, count_video
+from .view import MethodView
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DiskFull(IncompleteError):
+    """No room for what a run must write; what is finished is safe."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything a worker needs to know, in a form that travels to another process."""
+
+    protocol: str
+    protocol_hash: str
+    selection: Selection
+    data_root: Path | None
+    device: str
+    frames: int | None
+    threads: int
+    out: Path
+    run_key: str
+    save_predictions: bool
+    need_images: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker reports of a finished video."""
+
+    video_id: str
+    frames: int
+    peak_memory_mib: float | None
+    peak_gpu_mib: float | None
+
+
+class VideoWorker:
+    """Segments, counts and stores videos.
+
+    Raises:
+        UserError: when built: the method cannot be built or prepared.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.protocol = load_protocol(work.protocol)
+        if self.protocol.hash != work.protocol_hash:
+            raise IntegrityError(
+                "the protocol was edited while it is being run",
+                where=work.protocol,
+                hint="run the same command again",
+            )
+        self.run = RunDir(work.out)
+        self.dataset = self._open("test")
+        self.segmenter = self._segmenter()
+        self.first = True
+
+    def facts(self) -> Mapping[str, Any]:
+        """What the method says about itself."""
+        return self.segmenter.facts()
+
+    def process(self, video_id: str) -> Outcome:
+        """Do one video; its record is written last.
+
+        Raises:
+            UserError: see `ovbench.engine.frames.count_video`.
+            DiskFull: no room; nothing half-written is left.
+        """
+        began = time.perf_counter()
+        video = self.dataset.open(video_id)
+        view = MethodView(video, self.work.frames, self.work.selection.card.needs_truth)
+        with disk_full_is_named(), ExitStack() as stack:
+            writer = None
+            if self.work.save_predictions:
+                writer = stack.enter_context(PredictionWriter(self.run.predictions_path, video_id))
+            done = count_video(self.protocol, self.work.selection.id, self.segmenter, video, view, writer)
+            stack.close()
+            timing = _timing(done.clock, time.perf_counter() - began, self.first)
+            counts = done.counts.to_json()
+            self.run.write_record(
+                Record(
+                    video_id, self.work.run_key, counts, done.frames_sha256, done.predictions_sha256, timing
+                )
+            )
+        self.first = False
+        return Outcome(video_id, len(view), peak_memory_mib(), _gpu_memory_mib(self.work.device))
+
+    def _segmenter(self) -> Segmenter:
+        if "models" in self.work.selection.card.needs:
+            limit_threads(self.work.threads)
+        segmenter = build(
+            self.work.selection, device=self.work.device, protocol=self.protocol, open_split=self._open
+        )
+        segmenter.prepare(self.protocol.vocabulary)
+        return segmenter
+
+    def _open(self, split: str) -> Dataset:
+        train = split == "train"
+        return open_dataset(
+            self.protocol, self.work.data_root, train=train, need_images=self.work.need_images and not train
+        )
+
+
+def limit_threads(threads: int) -> None:
+    """Give torch a fixed number of threads: the same sums in the same order for any number of workers."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return  # building the method names the missing extra
+    torch.set_num_threads(threads)
+
+
+@contextmanager
+def disk_full_is_named() -> Iterator[None]:
+    """Turn the system's "no space" into `DiskFull`; other errors pass."""
+    try:
+        yield
+    except (OvbenchError, OSError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            where = error.where if isinstance(error, OvbenchError) else error.filename
+            raise DiskFull(f"the disk is full: {cause.strerror}", where=where) from error
+        raise
+
+
+def _timing(clock: Clock, total: float, first: bool) -> dict[str, Any]:
+    """Seconds of one video; `first`: the worker warmed up on it."""
+    frames = sorted(clock.frames)
+    cuts = statistics.quantiles(frames, n=20) if len(frames) > 1 else frames * 19
+    return {
+        "frames": len(frames),
+        "first_of_worker": first,
+        "segment_s": round(sum(frames), 6),
+        "decode_s": round(clock.decode, 6),
+        "truth_s": round(clock.truth, 6),
+        "count_s": round(clock.count, 6),
+        "write_s": round(clock.write, 6),
+        "total_s": round(total, 6),
+        "frame_ms_p50": round(statistics.median(frames) * 1e3, 3) if frames else None,
+        "frame_ms_p95": round(cuts[18] * 1e3, 3) if frames else None,
+    }
+
+
+def _gpu_memory_mib(device: str) -> float | None:
+    torch = sys.modules.get("torch")
+    if device != "cuda" or torch is None:
+        return None
+    return round(float(torch.cuda.max_memory_allocated()) / 2**20, 1)

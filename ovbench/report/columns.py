@@ -1,0 +1,88 @@
+"""Which columns a table has, and in which order: what the protocol is judged by comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ovbench.core.errors import unknown
+from ovbench.protocol.schema import Protocol
+
+from .model import Cell, Column
+from .values import SPEED
+
+CHOICES = ("default", "all")
+_METRICS = {"miou": "mIoU", "fwiou": "fwIoU", "macc": "mAcc", "pacc": "pAcc"}
+_KINDS = {"things_miou": "things", "stuff_miou": "stuff"}
+_MODES = ("script", "clean", "correct")
+
+
+def headline_key(protocol: Protocol | None, scores: Mapping[str, Any]) -> str:
+    """Key of the score that sorts a table: the protocol's headline, else the strictest that is defined."""
+    if protocol is not None:
+        return f"{protocol.headline_group}.miou"
+    for group in ("harmonic", "unseen"):
+        if scores.get(group, {}).get("miou") is not None:
+            return f"{group}.miou"
+    return "all.miou"
+
+
+def columns_for(
+    headline: str, counts: Mapping[str, Any], rows: Sequence[Mapping[str, Cell]], choice: str = "default"
+) -> tuple[Column, ...]:
+    """Columns of a table; those without a single value are dropped, except the headline.
+
+    Args:
+        counts: `counts` of a summary (which groups score how many classes).
+        rows: the cells of all rows.
+        choice: "default" (what fits a terminal) or "all".
+    """
+    if choice not in CHOICES:
+        raise unknown("choice of columns", choice, CHOICES)
+    groups = _groups(headline.partition(".")[0], counts["scored_classes"])
+    have = {key for cells in rows for key, cell in cells.items() if cell.value is not None}
+    windows = sorted({int(k[2 : k.index(".")]) for k in have if k.startswith("vc")})
+    sizes = counts["scored_classes"]
+    every = _all(groups, sizes, windows) if choice == "all" else _default(groups, windows)
+    return tuple(c for c in every if c.key in have or c.key == headline)
+
+
+def _groups(first: str, sizes: Mapping[str, int]) -> list[str]:
+    """Groups in the order of their columns; one whose classes are those of another is left out."""
+    generalised = bool(sizes.get("seen") and sizes.get("unseen"))
+    wanted = [first, *(["harmonic"] if generalised else []), "unseen", "seen", "all"]
+    wanted += [name for name in sizes if name not in wanted]
+    if not generalised and sizes.get("unseen") == sizes["all"]:
+        wanted = [name for name in wanted if name != "all" or first == "all"]
+    if not generalised and sizes.get("seen") == sizes["all"]:
+        wanted = [name for name in wanted if name != "seen" or first == "seen"]
+    return [name for name in dict.fromkeys(wanted) if name == "harmonic" or sizes.get(name)]
+
+
+def _default(groups: Sequence[str], windows: Sequence[int]) -> list[Column]:
+    main = "all" if groups[0] == "harmonic" else groups[0]
+    columns = [_score(g, "miou", g in groups[:2] or g == "unseen") for g in groups]
+    if "harmonic" in groups:
+        columns.append(Column("seen_bias", "seen bias"))
+        main = "unseen"
+    else:
+        columns += [_score(main, m, False) for m in ("fwiou", "macc", "pacc")]
+    columns += [_score(main, m, False) for m in _KINDS]
+    columns += [Column(f"vc{n}.correct", f"VC{n} correct", interval=n == windows[0]) for n in windows]
+    return [*columns, Column(SPEED, "frames/s")]
+
+
+def _all(groups: Sequence[str], sizes: Mapping[str, int], windows: Sequence[int]) -> list[Column]:
+    columns = [_score(g, "miou", True) for g in groups]
+    columns.append(Column("seen_bias", "seen bias"))
+    for group in (g for g in groups if g in sizes):
+        columns += [_score(group, m, True) for m in ("fwiou", "macc", "pacc")]
+        columns += [_score(group, m, False) for m in _KINDS]
+    columns += [Column(f"vc{n}.{m}", f"VC{n} {m}", interval=True) for n in windows for m in _MODES]
+    return [*columns, Column(SPEED, "frames/s")]
+
+
+def _score(group: str, metric: str, interval: bool) -> Column:
+    if metric in _KINDS:
+        return Column(f"{group}.{metric}", f"{group} {_KINDS[metric]}")
+    return Column(f"{group}.{metric}", f"{group} {_METRICS[metric]}", interval=interval)

@@ -1,0 +1,73 @@
+"""What rows are called, so that no two runs that differ share a name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ovbench.core.hashing import hash_json
+from ovbench.methods.options import show
+
+from .model import Run
+
+
+def method_name(method: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> str:
+    """A method as `--methods` writes it, and what was set by hand.
+
+    "ov2vss:image+vote (temporal=off)" for id "ov2vss+vote", variant "image" and `--set temporal=off`.
+    """
+    base, plus, wrapper = str(method["id"]).partition("+")
+    name = f"{base}:{method['variant']}" if method.get("variant") else base
+    extra = [f"{key}={show(value)}" for key, value in sorted((given or {}).items()) if key != "folder"]
+    if method.get("source"):
+        extra.insert(0, str(method["source"]))
+    return name + plus + wrapper + (f" ({', '.join(extra)})" if extra else "")
+
+
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """One name per run; runs that would share one are told apart by weights, then by folder."""
+    names = [method_name(r.method, r.manifest.get("options", {}).get("given")) for r in runs]
+    names = _told_apart(names, [str(r.method.get("weights") or "") for r in runs])
+    names = _told_apart(names, [r.path.name for r in runs])
+    return _told_apart(names, [str(r.path) for r in runs])
+
+
+def _told_apart(names: Sequence[str], details: Sequence[str]) -> list[str]:
+    often = Counter(names)
+    kinds = Counter((name, detail) for name, detail in dict.fromkeys(zip(names, details, strict=True)))
+    differing = Counter(name for name, _ in kinds)
+    return [
+        f"{name} [{detail}]" if often[name] > 1 and differing[name] > 1 and detail else name
+        for name, detail in zip(names, details, strict=True)
+    ]
+
+
+def seed_groups(runs: Sequence[Run], names: Sequence[str]) -> list[tuple[str, tuple[Run, ...]]]:
+    """Runs that differ in nothing but the weights they were given, as one group each.
+
+    A second run with the very same weights is no further seed: it stays a row of its own.
+    """
+    groups: dict[str, dict[str, Run]] = {}
+    found: list[tuple[str, tuple[Run, ...]]] = []
+    for run, name in zip(runs, names, strict=True):
+        weights = run.method.get("weights_sha256")
+        group = groups.setdefault(_identity(run), {})
+        if weights is None or weights in group:
+            found.append((name, (run,)))
+        else:
+            group[weights] = run
+    name_of = {id(run): name for run, name in zip(runs, names, strict=True)}
+    for group in groups.values():
+        members = tuple(group.values())
+        if len(members) > 1:
+            given = members[0].manifest.get("options", {}).get("given")
+            found.append((method_name(members[0].method, given), members))
+        elif members:
+            found.append((name_of[id(members[0])], members))
+    return found
+
+
+def _identity(run: Run) -> str:
+    method = run.method
+    return hash_json([method["id"], method.get("variant"), method.get("options"), method.get("untrained")])

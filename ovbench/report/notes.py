@@ -1,0 +1,94 @@
+"""Footnotes: what has to stand beside a number so that it can be read rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ovbench.protocol.schema import Protocol
+
+from .find import Group
+from .model import Row, Run
+
+MARKS = {
+    "control": "control row: shows what a score is worth, not a method, hence no rank",
+    "untrained": "untrained: weights filled by name, the numbers mean nothing, hence no rank",
+}
+
+
+def notes_for(
+    group: Group, rows: Sequence[Row], protocol: Protocol | None, done: Sequence[Run]
+) -> tuple[str, ...]:
+    """All footnotes of a table, the identity of what was measured first."""
+    notes = [_identity(group.runs[0].protocol, done)]
+    if group.runs[0].manifest.get("data", {}).get("dataset") == "world":
+        notes.append("Synthetic world: nothing here says how methods rank on real video.")
+    if group.partial:
+        notes.append(f"PARTIAL: {group.partial}. Not comparable with whole runs.")
+    notes += _reading(rows, protocol)
+    notes += [f"({mark}) {text}." for mark, text in MARKS.items() if any(mark in r.marks for r in rows)]
+    notes += _absent(group, rows)
+    notes += _temporal(done)
+    notes += _speed(done)
+    return tuple(notes)
+
+
+def _identity(protocol: Mapping[str, Any], done: Sequence[Run]) -> str:
+    text = f"Protocol {protocol['id']} v{protocol['version']}, hash {str(protocol['hash'])[:12]}"
+    summary = done[0].summary if done else None
+    if summary is None:
+        return text + "."
+    counts, rule = summary["counts"], summary["convention"]
+    classes = ", ".join(
+        f"{group} {counts['classes'][group]}/{size}"
+        for group, size in counts["scored_classes"].items()
+        if size
+    )
+    return (
+        f"{text}; convention {rule['id']}; {counts['videos']} videos, {counts['annotated_frames']} annotated of "
+        f"{counts['frames']} frames; classes present/scored: {classes}."
+    )
+
+
+def _reading(rows: Sequence[Row], protocol: Protocol | None) -> Iterator[str]:
+    yield "Scores in percent; [low, high] is a 95 % interval over videos (bootstrap)."
+    if any(row.seeds > 1 for row in rows):
+        yield "a ± b (n): mean and standard deviation over n training seeds."
+    if protocol is None:
+        yield (
+            "Ranks follow the values alone: this installation does not have this version of the protocol, "
+            "so differences were not tested (--protocol FILE.toml names your own)."
+        )
+    elif any(row.tied for row in rows):
+        yield "=: shares the rank above, as the 95 % interval of the difference (paired by video) holds 0."
+
+
+def _absent(group: Group, rows: Sequence[Row]) -> Iterator[str]:
+    gaps = [f"{row.name}: {row.note}" for row in rows if row.note]
+    if gaps:
+        yield f"No numbers for {'; '.join(gaps)}."
+    if group.left_out:
+        runs = "1 partial run" if group.left_out == 1 else f"{group.left_out} partial runs"
+        yield f"Left out: {runs} (--partial shows them)."
+
+
+def _temporal(done: Sequence[Run]) -> Iterator[str]:
+    texts = [run.summary["temporal"].get("note") for run in done if run.summary is not None]
+    yield from dict.fromkeys(str(text) for text in texts if text)
+
+
+def _speed(done: Sequence[Run]) -> Iterator[str]:
+    where = dict.fromkeys(text for run in done if run.timing and (text := _machine(run.timing)))
+    if len(where) == 1:
+        yield f"Speed: the method alone, {next(iter(where))}."
+    elif where:
+        yield f"Speeds were not measured alike and must not be compared: {'; '.join(where)}."
+
+
+def _machine(timing: Mapping[str, Any]) -> str:
+    hardware = timing.get("hardware") or {}
+    if timing.get("device") == "cuda":
+        return f"on {hardware.get('gpu') or 'a GPU'}"
+    threads = timing.get("threads", 1)
+    model = hardware.get("cpu") or "CPU"
+    return f"{threads} thread{'s' if threads != 1 else ''} of {model}, {timing.get('jobs', 1)} at a time"
