@@ -21,6 +21,11 @@ def token_grids(deepest: tuple[int, int], ratios: Sequence[int]) -> list[tuple[i
     return [(max(1, round(deepest[0] / r)), max(1, round(deepest[1] / r))) for r in ratios]
 
 
+def size_of(x: Tensor) -> tuple[int, int]:
+    """Height and width of (..., H, W)."""
+    return int(x.shape[-2]), int(x.shape[-1])
+
+
 class TokenPool(nn.Module):
     """Pyramid pooling: (B, C, h, w) -> (B, s, C), each pooled map with its own depthwise 3x3 convolution."""
 
@@ -116,7 +121,7 @@ class ContextFusion(nn.Module):
     def forward(self, frames: Sequence[Sequence[Tensor]]) -> Tensor:
         """`frames[i][l]`: scale l (shallow first) of frame i (t-9, t-6, t-3, t)."""
         scales = len(frames[0])
-        grids = token_grids(tuple(frames[0][-1].shape[-2:]), self.ratios)
+        grids = token_grids(size_of(frames[0][-1]), self.ratios)
         results = [chain([f[level] for f in frames], grids) for level, chain in enumerate(self.chains)]
         affinities = [results[level][0] for level in reversed(range(scales))]
         if self.refine:
@@ -147,7 +152,7 @@ class RandomFrameEnhancement(nn.Module):
 
     def forward(self, context: Tensor, far: Sequence[Tensor]) -> Tensor:
         """Context (B, C, H, W) and the far frame's scales -> (B, C, H, W)."""
-        grids = token_grids(tuple(far[-1].shape[-2:]), self.ratios)
+        grids = token_grids(size_of(far[-1]), self.ratios)
         tokens = self.merge(
             torch.cat([pool(x, grids) for pool, x in zip(self.pools, far, strict=True)], dim=-1)
         )

@@ -103,11 +103,10 @@ class CostDecoder(nn.Module):
         self.from_cost = nn.Conv2d(high, high, 3, padding=1, bias=False)
         self.from_guide = nn.Conv2d(2 * high, high, 3, padding=1)
         self.norm = nn.GroupNorm(4, high)
-        self.out = nn.Sequential(
-            nn.Conv2d(high, high, 3, padding=1), nn.ReLU(), nn.Conv2d(high, 1, 3, padding=1)
-        )
+        last = nn.Conv2d(high, 1, 3, padding=1)
         if config.cost_residual:
-            nn.init.zeros_(self.out[2].weight)
+            nn.init.zeros_(last.weight)
+        self.out = nn.Sequential(nn.Conv2d(high, high, 3, padding=1), nn.ReLU(), last)
 
     def forward(self, cost: Tensor, context: Tensor, shallow: Tensor) -> Tensor:
         """Cosines (B, K, Q, h, w), context and shallow features (B, C, ., .) -> logits (B, K, H, W)."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ovbench.nn.backbones import build_backbone
 
 from .config import Config
-from .fusion import ContextFusion, RandomFrameEnhancement
+from .fusion import ContextFusion, RandomFrameEnhancement, size_of
 from .language import Carry, CostDecoder, VideoTextEncoding
 
 
@@ -97,7 +97,7 @@ class OV2VSS(nn.Module):
         """Cosines (B, K, P or 2P, h, w) between text and the target's (own, carried) CLIP features."""
         evidence = [clip[-1].clip]
         if self.carry is not None:
-            grid = tuple(clip[-1].clip.shape[-2:])
+            grid = size_of(clip[-1].clip)
             frames = clip if self.config.temporal else clip[-1:]
             deep = [_to_grid(f.scales[-1], grid) for f in frames]
             evidence.append(self.carry(_to_grid(context, grid), deep, [f.clip for f in frames]))
@@ -111,8 +111,8 @@ def target_batch(clip: Sequence[FrameFeatures]) -> int:
     return clip[-1].clip.shape[0]
 
 
-def _to_grid(x: Tensor, grid: tuple[int, ...]) -> Tensor:
-    if tuple(x.shape[-2:]) == grid:
+def _to_grid(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    if size_of(x) == grid:
         return x
     if x.shape[-2] >= grid[0] and x.shape[-1] >= grid[1]:
         return F.adaptive_avg_pool2d(x, grid)

@@ -54,9 +54,7 @@ class IntegrityError(OvbenchError):
     exit_code = 4
 
 
-def _rebuild(
-    cls: type[OvbenchError], what: str, where: str | None, hint: str | None
-) -> OvbenchError:
+def _rebuild(cls: type[OvbenchError], what: str, where: str | None, hint: str | None) -> OvbenchError:
     return cls(what, where=where, hint=hint)
 
 

@@ -88,9 +88,7 @@ def _check_names(names: tuple[str, ...]) -> None:
         raise UserError(f"class names appear twice: {', '.join(repeated)}")
 
 
-def _flags(
-    names: tuple[str, ...], seen: Sequence[bool] | Sequence[str] | None
-) -> tuple[bool, ...] | None:
+def _flags(names: tuple[str, ...], seen: Sequence[bool] | Sequence[str] | None) -> tuple[bool, ...] | None:
     if seen is None:
         return None
     if all(isinstance(s, str) for s in seen):

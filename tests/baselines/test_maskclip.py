@@ -103,9 +103,7 @@ def test_the_best_synonym_counts(clip: ClipPair) -> None:
     method.prepare(Vocabulary(["red disc", "blue sky"]))
     apart = method.scores(image, out_size=(12, 20))
     method.prepare(Vocabulary(["thing", "green wall"], synonyms=[("red disc", "blue sky"), ("green wall",)]))
-    np.testing.assert_allclose(
-        method.scores(image, out_size=(12, 20))[0], apart.max(0), rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(method.scores(image, out_size=(12, 20))[0], apart.max(0), rtol=1e-4, atol=1e-5)
 
 
 def test_a_video_gives_one_map_per_frame_and_keeps_no_state(clip: ClipPair) -> None:

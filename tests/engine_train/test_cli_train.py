@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-
 from make_trees import make_camvid
+
 from ovbench.cli.main import main
 from ovbench.core.errors import UserError
 from ovbench.engine.training import plan_training

@@ -1,0 +1,138 @@
+"""Comparisons: the sign of the effect, who may be compared, and what is said about it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+
+import pytest
+from run_cases import PROTOCOL, VIDEOS, make_run, own_protocol
+
+from ovbench.cli.main import main
+from ovbench.core.errors import IncompleteError, IntegrityError, UserError
+from ovbench.protocol.load import load_protocol
+from ovbench.report.compare import compare_runs
+from ovbench.report.compare_formats import write_comparison
+from ovbench.store.rundir import RunDir
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("pair")
+    return make_run(tmp_path / "a", 0.4, variant="a"), make_run(tmp_path / "b", 0.6, variant="b")
+
+
+def scores(comparison):
+    return {s.key: s for s in comparison.scores}
+
+
+def test_effects_are_b_minus_a_of_the_summaries(pair):
+    found = compare_runs(*pair)
+    first, second = (RunDir(p).summary()["scores"] for p in pair)
+    for key, line in scores(found).items():
+        if key.endswith(".miou"):
+            group = key.partition(".")[0]
+            assert line.effect == pytest.approx(second[group]["miou"] - first[group]["miou"])
+            assert line.low < line.effect < line.high and line.verdict == "better"
+            assert line.p < 0.02
+    assert found.videos == len(VIDEOS) and found.scores[0].key == "harmonic.miou"
+    assert (found.a, found.b) == ("maskclip:a", "maskclip:b")
+
+
+def test_the_other_way_round_turns_every_sign(pair):
+    there, back = scores(compare_runs(*pair)), scores(compare_runs(*pair[::-1]))
+    opposite = {"better": "worse", "worse": "better", "tie": "tie", "undefined": "undefined"}
+    assert list(there) == list(back)
+    for key in there:
+        assert back[key].effect == pytest.approx(-there[key].effect)
+        assert back[key].verdict == opposite[there[key].verdict]
+
+
+def test_less_seen_bias_is_better(pair):
+    line = scores(compare_runs(*pair))["seen_bias"]
+    assert line.effect < 0 and line.verdict == "better"
+
+
+def test_equal_runs_tie(tmp_path):
+    runs = [make_run(tmp_path / n, 0.5, seed=s) for n, s in (("a", 1), ("b", 1))]
+    for line in compare_runs(*runs).scores:
+        assert (line.effect, line.verdict, line.p) == (0, "tie", 1)
+
+
+def test_classes_are_sorted_by_the_size_of_the_difference(pair):
+    found = compare_runs(*pair, classes=4)
+    assert len(found.classes) == 4
+    every = compare_runs(*pair, classes=99).classes
+    assert [abs(c.effect) for c in every] == sorted((abs(c.effect) for c in every), reverse=True)
+    first, second = ({c["name"]: c["iou"] for c in RunDir(p).summary()["per_class"]} for p in pair)
+    for line in every:
+        assert (line.a, line.b) == (pytest.approx(first[line.name]), pytest.approx(second[line.name]))
+
+
+def test_other_videos_need_common(tmp_path, pair):
+    short = make_run(tmp_path / "short", 0.6, videos=VIDEOS[2:5], partial="some")
+    with pytest.raises(IncompleteError, match="5 are in one only, first: 'v0'"):
+        compare_runs(pair[0], short)
+    found = compare_runs(pair[0], short, common=True)
+    assert found.videos == 3
+    assert any("Only the 3 videos that both runs hold" in n for n in found.notes)
+    assert any("no verdict" in n for n in found.notes) and any("PARTIAL" in n for n in found.notes)
+    alone = make_run(tmp_path / "alone", 0.6, videos=("v90", "v91"))
+    with pytest.raises(IncompleteError, match="no video in common"):
+        compare_runs(pair[0], alone, common=True)
+
+
+def test_other_protocols_are_refused(tmp_path, pair):
+    other = dataclasses.replace(load_protocol(PROTOCOL), hash="f" * 64)
+    runs = [make_run(tmp_path / n, 0.5, protocol=other) for n in ("c", "d")]
+    with pytest.raises(UserError, match="different protocols"):
+        compare_runs(pair[0], runs[0])
+    with pytest.raises(UserError, match="another version of protocol"):
+        compare_runs(*runs)
+
+
+def test_a_users_own_protocol_needs_its_file(tmp_path):
+    path = own_protocol(tmp_path)
+    runs = [make_run(tmp_path / n, 0.5, protocol=load_protocol(str(path))) for n in ("c", "d")]
+    with pytest.raises(UserError, match="unknown protocol 'mine'"):
+        compare_runs(*runs)
+    assert compare_runs(*runs, protocol=str(path)).videos == len(VIDEOS)
+
+
+def test_other_truth_is_refused(tmp_path, pair):
+    moved = make_run(tmp_path / "moved", 0.5, salt=1)
+    with pytest.raises(IntegrityError, match="different truth in video 'v0'"):
+        compare_runs(pair[0], moved)
+
+
+def test_other_frame_limits_are_refused(tmp_path, pair):
+    cut = make_run(tmp_path / "cut", 0.5, changes={"frames": 3})
+    with pytest.raises(IncompleteError, match="numbers of frames"):
+        compare_runs(pair[0], cut)
+
+
+def test_formats(pair):
+    found = compare_runs(*pair, columns="all")
+    data = json.loads(write_comparison(found, "json"))
+    rows = list(csv.DictReader(io.StringIO(write_comparison(found, "csv"))))
+    assert [r["name"] for r in rows if r["kind"] == "score"] == [s["key"] for s in data["scores"]]
+    assert "all.pacc" in scores(found)
+    for format in ("text", "md"):
+        text = write_comparison(found, format)
+        assert "harmonic mIoU" in text and "Largest differences" in text and found.classes[0].name in text
+    with pytest.raises(UserError, match="unknown format"):
+        write_comparison(found, "latex")
+
+
+def test_the_verb(tmp_path, pair, capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["compare", *map(str, pair)])
+    assert done.value.code == 0
+    assert "better" in capsys.readouterr().out
+    short = make_run(tmp_path / "short", 0.6, videos=VIDEOS[2:5])
+    with pytest.raises(SystemExit) as failed:
+        main(["compare", str(pair[0]), str(short)])
+    assert failed.value.code == 3
+    assert "--common" in capsys.readouterr().err

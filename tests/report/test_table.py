@@ -1,0 +1,275 @@
+"""Tables: who may stand beside whom, in which order, with which footnotes."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from run_cases import PROTOCOL, VIDEOS, make_run, own_protocol
+
+from ovbench.cli.main import main
+from ovbench.core.errors import IncompleteError, IntegrityError, UserError
+from ovbench.protocol.load import load_protocol
+from ovbench.report.table import render
+from ovbench.store.rundir import RunDir
+
+
+def tables(folders, **options):
+    return json.loads(render(folders, format="json", **options))["tables"]
+
+
+def by_name(table):
+    return {row["name"]: row for row in table["rows"]}
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory):
+    """A clear winner, two that cannot be told apart, a control row better than all."""
+    tmp_path = tmp_path_factory.mktemp("board")
+    return [
+        make_run(tmp_path / "good", 0.9, variant="good"),
+        make_run(tmp_path / "twin1", 0.5, variant="twin1", seed=1),
+        make_run(tmp_path / "twin2", 0.5, variant="twin2", seed=2),
+        make_run(tmp_path / "weak", 0.2, variant="weak"),
+        make_run(tmp_path / "oracle", 0.99, method="oracle-grid", kind="control"),
+        make_run(tmp_path / "raw", 0.05, method="ov2vss", variant="world", untrained=True),
+    ]
+
+
+def test_rows_are_sorted_by_the_headline_and_only_methods_are_ranked(board):
+    (table,) = tables(board)
+    assert table["headline"] == "harmonic.miou"
+    values = [row["cells"]["harmonic.miou"]["value"] for row in table["rows"]]
+    assert values == sorted(values, reverse=True)
+    rows = by_name(table)
+    assert table["rows"][0]["name"] == "oracle-grid" and rows["oracle-grid"]["rank"] is None
+    assert rows["oracle-grid"]["marks"] == ["control"] and rows["ov2vss:world"]["marks"] == ["untrained"]
+    assert rows["ov2vss:world"]["rank"] is None
+    assert rows["maskclip:good"]["rank"] == 1
+    twins = [rows["maskclip:twin1"], rows["maskclip:twin2"]]
+    assert [t["rank"] for t in twins] == [2, 2] and sorted(t["tied"] for t in twins) == [False, True]
+    assert rows["maskclip:weak"]["rank"] == 4
+
+
+def test_values_are_those_of_the_summaries(board):
+    rows = by_name(tables(board)[0])
+    for folder in board:
+        summary = RunDir(folder).summary()
+        name = summary["method"]["id"] + (
+            f":{summary['method']['variant']}" if summary["method"]["variant"] else ""
+        )
+        cells = rows[name]["cells"]
+        for group in ("all", "seen", "unseen", "harmonic"):
+            for metric, value in summary["scores"][group].items():
+                assert cells[f"{group}.{metric}"].get("value") == value
+        assert cells["seen_bias"]["value"] == summary["scores"]["seen_bias"]
+        low, high = summary["intervals"]["scores"]["unseen"]["miou"]
+        assert (cells["unseen.miou"]["low"], cells["unseen.miou"]["high"]) == (low, high)
+
+
+def test_every_number_has_its_identity_beside_it(board):
+    protocol = load_protocol(PROTOCOL)
+    text = render(board)
+    for needed in (
+        f"{PROTOCOL} v{protocol.version}",
+        protocol.hash[:12],
+        "gt-present",
+        "8 videos",
+        "32 annotated",
+    ):
+        assert needed in " ".join(text.split())
+    assert "(control) control row" in text and "(untrained) untrained" in text
+    assert "Synthetic world" not in text
+
+
+def test_the_world_is_called_synthetic(tmp_path):
+    run = make_run(tmp_path / "a", 0.5, changes={"data": {"dataset": "world"}})
+    assert "Synthetic world" in render([run])
+
+
+def test_order_of_the_folders_does_not_matter(board):
+    assert render(board) == render(board[::-1])
+
+
+def test_partial_runs_are_left_out_unless_asked(board, tmp_path):
+    part = make_run(tmp_path / "part", 0.7, variant="part", videos=VIDEOS[:3], partial="first 3 of 8 videos")
+    (table,) = tables([*board, part])
+    assert "maskclip:part" not in by_name(table)
+    assert any("1 partial run" in n for n in table["notes"])
+    whole, limited = tables([*board, part], partial=True)
+    assert "maskclip:part" not in by_name(whole) and list(by_name(limited)) == ["maskclip:part"]
+    assert limited["partial"] == "first 3 of 8 videos"
+    assert any("PARTIAL" in n for n in limited["notes"])
+    with pytest.raises(UserError, match="all 1 runs are partial"):
+        render([part])
+
+
+def test_two_versions_of_a_protocol_are_refused(tmp_path):
+    ours = load_protocol(PROTOCOL)
+    other = dataclasses.replace(ours, version=9, hash="f" * 64)
+    runs = [make_run(tmp_path / "a", 0.5), make_run(tmp_path / "b", 0.5, protocol=other)]
+    with pytest.raises(UserError, match="two different versions") as caught:
+        render(runs)
+    assert "ffffffffffff" in str(caught.value) and str(tmp_path / "b") in str(caught.value)
+
+
+def test_a_foreign_version_alone_is_shown_without_tests(tmp_path):
+    other = dataclasses.replace(load_protocol(PROTOCOL), hash="f" * 64)
+    runs = [make_run(tmp_path / n, r, variant=n, protocol=other) for n, r in (("a", 0.5), ("b", 0.6))]
+    (table,) = tables(runs)
+    assert [(r["name"], r["rank"]) for r in table["rows"]] == [("maskclip:b", 1), ("maskclip:a", 2)]
+    assert any("were not tested" in n for n in table["notes"])
+
+
+def test_a_users_own_protocol_file_allows_the_tests(tmp_path):
+    path = own_protocol(tmp_path)
+    mine = load_protocol(str(path))
+    runs = [make_run(tmp_path / n, 0.5, variant=n, seed=i, protocol=mine) for i, n in enumerate("ab")]
+    assert any("were not tested" in n for n in tables(runs)[0]["notes"])
+    runs.append(make_run(tmp_path / "c", 0.5))
+    (table,) = tables(runs, protocol=str(path))
+    assert table["protocol"]["id"] == "mine" and table["protocol"]["version"] == 77
+    assert [r["rank"] for r in table["rows"]] == [1, 1]
+
+
+def test_whole_runs_over_different_videos_are_refused(tmp_path):
+    runs = [make_run(tmp_path / "a", 0.5), make_run(tmp_path / "b", 0.5, videos=VIDEOS[:5])]
+    with pytest.raises(UserError, match="different videos .*first: 'v5'"):
+        render(runs)
+
+
+def test_each_protocol_gets_its_own_table(tmp_path):
+    runs = [make_run(tmp_path / "a", 0.5)]
+    own = dataclasses.replace(load_protocol(PROTOCOL), id="other-protocol", hash="e" * 64)
+    runs.append(make_run(tmp_path / "b", 0.5, protocol=own))
+    assert [t["protocol"]["id"] for t in tables(runs)] == [PROTOCOL, "other-protocol"]
+    (only,) = tables(runs, protocol="other-protocol")
+    assert only["protocol"]["id"] == "other-protocol"
+    with pytest.raises(UserError, match="no run is of protocol 'nope'"):
+        render(runs, protocol="nope")
+
+
+def test_missing_methods_are_gaps(board):
+    (table,) = tables(board, expect=["san", "maskclip"])
+    last = table["rows"][-1]
+    assert (last["name"], last["note"], last["cells"]) == ("san", "no run", {})
+    assert any("san: no run" in n for n in table["notes"])
+    assert "maskclip" not in by_name(table)  # some variant of it is there
+
+
+def test_seeds_can_be_merged(tmp_path):
+    shares = (0.5, 0.55, 0.6)
+    runs = [
+        make_run(tmp_path / f"s{i}", share, variant="world", weights=f"seed{i}", seed=i)
+        for i, share in enumerate(shares)
+    ]
+    runs.append(make_run(tmp_path / "again", 0.1, variant="world", weights="seed0"))
+    runs.append(make_run(tmp_path / "else", 0.3, method="random", kind="control"))
+    assert len(tables(runs)[0]["rows"]) == 5
+    (table,) = tables(runs, mean_seeds=True)
+    row = by_name(table)["maskclip:world"]
+    assert row["seeds"] == 3 and len(row["runs"]) == 3
+    values = [RunDir(r).summary()["scores"]["unseen"]["miou"] for r in runs[:3]]
+    cell = row["cells"]["unseen.miou"]
+    assert cell["value"] == pytest.approx(np.mean(values))
+    assert cell["sd"] == pytest.approx(np.std(values, ddof=1))
+    assert cell["low"] < cell["value"] < cell["high"]
+    assert sum(r["seeds"] for r in table["rows"]) == 5  # the same weights twice stay apart
+    assert f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f} (3)" in render(runs, mean_seeds=True)
+
+
+def test_rows_that_differ_have_different_names(tmp_path):
+    runs = [
+        make_run(tmp_path / "plain", 0.5),
+        make_run(tmp_path / "off", 0.5, options={"temporal": False}),
+        make_run(tmp_path / "w0", 0.5, weights="w0"),
+        make_run(tmp_path / "w0-again", 0.5, weights="w0"),
+    ]
+    names = [row["name"] for row in tables(runs)[0]["rows"]]
+    assert len(set(names)) == 4
+    assert "maskclip (temporal=off)" in names
+    assert "maskclip [w0] [w0-again]" in names
+
+
+def test_wrappers_keep_the_notation_of_the_command_line(tmp_path):
+    run = make_run(tmp_path / "a", 0.5, method="ov2vss+vote", variant="image")
+    assert list(by_name(tables([run])[0])) == ["ov2vss:image+vote"]
+
+
+def test_runs_are_found_below_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no runs were found"):
+        render([])
+    make_run(tmp_path / "runs" / PROTOCOL / "a" / "k1", 0.5, variant="a")
+    make_run(tmp_path / "runs" / PROTOCOL / "b" / "k2", 0.6, variant="b", unfinished=True)
+    rows = by_name(tables([])[0])
+    assert rows["maskclip:a"]["rank"] == 1
+    assert rows["maskclip:b"]["note"] == "not finished" and rows["maskclip:b"]["cells"] == {}
+
+
+def test_folders_that_are_no_finished_runs(tmp_path):
+    with pytest.raises(UserError, match="not the folder of a run"):
+        render([tmp_path])
+    run = make_run(tmp_path / "a", 0.5, unfinished=True)
+    with pytest.raises(IncompleteError, match="not finished"):
+        render([run])
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "manifest.json").write_text("{}")
+    with pytest.raises(IntegrityError, match="lacks protocol, method, videos"):
+        render([tmp_path / "b"])
+
+
+def test_csv_can_be_read_back(board):
+    rows = list(csv.DictReader(io.StringIO(render(board, format="csv", columns="all"))))
+    assert len(rows) == len(board)
+    assert {r["protocol"] for r in rows} == {PROTOCOL} and {r["videos"] for r in rows} == {"8"}
+    good = next(r for r in rows if r["method"] == "maskclip:good")
+    summary = RunDir(board[0]).summary()
+    assert float(good["unseen.miou"]) == pytest.approx(summary["scores"]["unseen"]["miou"], abs=1e-3)
+    assert float(good["unseen.miou.low"]) < float(good["unseen.miou"]) < float(good["unseen.miou.high"])
+
+
+def test_markdown_is_a_table_with_equal_columns(tmp_path):
+    lines = render([make_run(tmp_path / "a", 0.5, options={"a": "x|y"})], format="md").splitlines()
+    pipes = [line.replace("\\|", "").count("|") for line in lines if line.startswith("|")]
+    assert len(pipes) == 3 and len(set(pipes)) == 1
+
+
+def test_latex_is_escaped(tmp_path):
+    text = render([make_run(tmp_path / "a", 0.5, options={"a_b": "50%#"})], format="latex")
+    assert "maskclip (a\\_b=50\\%\\#)" in text
+    assert all(f"\\{rule}rule" in text for rule in ("top", "mid", "bottom"))
+    body = text[text.index("\\midrule") : text.index("\\bottomrule")]
+    columns = text[text.index("{tabular}{") + 10 :].partition("}")[0]
+    assert body.count("&") == len(columns) - 1
+
+
+def test_unknown_format_and_columns(board):
+    with pytest.raises(UserError, match="unknown format 'mdd'"):
+        render(board, format="mdd")
+    with pytest.raises(UserError, match="unknown choice of columns"):
+        render(board, columns="some")
+
+
+def test_the_verb(board, capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["table", *map(str, board), "--format", "md"])
+    assert done.value.code == 0
+    assert "maskclip:good" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as failed:
+        main(["table", str(board[0].parent)])
+    assert failed.value.code == 2
+    assert "not the folder of a run" in capsys.readouterr().err
+
+
+def test_help_names_all_options():
+    from ovbench.cli.table import command
+
+    text = CliRunner().invoke(command, ["--help"]).output
+    for option in ("--protocol", "--format", "--columns", "--partial", "--mean-seeds", "--expect"):
+        assert option in text
