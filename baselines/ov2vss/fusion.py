@@ -150,14 +150,17 @@ class RandomFrameEnhancement(nn.Module):
         )
         self.attention = nn.MultiheadAttention(width, config.heads, batch_first=True)
 
-    def forward(self, context: Tensor, far: Sequence[Tensor]) -> Tensor:
-        """Context (B, C, H, W) and the far frame's scales -> (B, C, H, W)."""
+    def regions(self, far: Sequence[Tensor]) -> Tensor:
+        """The far frame's scales -> region vectors (B, R, C); they do not depend on the target."""
         grids = token_grids(size_of(far[-1]), self.ratios)
         tokens = self.merge(
             torch.cat([pool(x, grids) for pool, x in zip(self.pools, far, strict=True)], dim=-1)
         )
         share = self.assign(tokens).softmax(dim=1)
-        regions = share.transpose(1, 2) @ tokens
+        return share.transpose(1, 2) @ tokens
+
+    def forward(self, context: Tensor, regions: Tensor) -> Tensor:
+        """Context (B, C, H, W) and region vectors (B, R, C) -> (B, C, H, W)."""
         query = context.flatten(2).transpose(1, 2)
         found, _ = self.attention(query, regions, regions, need_weights=False)
         return context + found.transpose(1, 2).reshape(context.shape)

@@ -61,13 +61,20 @@ class OV2VSS(nn.Module):
         maps = self.backbone(images)
         return [project(x) for project, x in zip(self.project, maps, strict=True)]
 
+    def regions(self, far: FrameFeatures) -> Tensor | None:
+        """What the random (testing: farthest) frame contributes; None where that is switched off."""
+        if not self.config.random_frame:
+            return None
+        found: Tensor = self.enhance.regions(far.scales)
+        return found
+
     def forward(
-        self, far: FrameFeatures, clip: Sequence[FrameFeatures], text: Tensor, auxiliary: bool = False
+        self, regions: Tensor | None, clip: Sequence[FrameFeatures], text: Tensor, auxiliary: bool = False
     ) -> Output:
         """Scores of the clip's last frame.
 
         Args:
-            far: features of the random (testing: farthest) frame.
+            regions: what `regions` gave for the random (testing: farthest) frame.
             clip: features of t-9, t-6, t-3 and t.
             text: (K, P, E) unit text vectors per class and template; ignored with learned class vectors.
             auxiliary: also compute the auxiliary logits (training).
@@ -77,7 +84,7 @@ class OV2VSS(nn.Module):
             clip = [clip[-1]] * len(clip)
         target = clip[-1]
         context = self.fusion([f.scales for f in clip])
-        enhanced = self.enhance(context, far.scales) if config.random_frame else context
+        enhanced = context if regions is None else self.enhance(context, regions)
         cost = self._cost(clip, enhanced, self._text(text, clip))
         logits = self.decoder(cost, enhanced, target.scales[0])
         return Output(logits, self.auxiliary(context) if auxiliary else None)

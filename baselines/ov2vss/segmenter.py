@@ -79,12 +79,15 @@ class OV2VSSSegmenter(Segmenter):
 
     def facts(self) -> dict[str, Any]:
         config = self.network.config
-        return {
+        facts = {
             "profile": "paper",
             "parameters": sum(p.numel() for p in self.network.net.parameters()),
             "config": config.to_json(),
             "template_set": config.template_set,
         }
+        if config.clip == "tiny":
+            facts["remark"] = "no caption pre-training stands behind it, so unseen names are near chance."
+        return facts
 
     @torch.no_grad()
     def _scores(self, window: _FeatureWindow, target: int, size: tuple[int, int]) -> Tensor:
@@ -92,7 +95,7 @@ class OV2VSSSegmenter(Segmenter):
         text = self._text
         if self._closed is not None:
             text = text[: self.network.config.seen]
-        logits = self.network.net(window[farthest(target, len(window.video))], clip, text).logits
+        logits = self.network.net(window.regions(target), clip, text).logits
         if self._closed is not None:
             logits = _place(logits, self._closed, len(self.vocabulary))
         return resize_scores(logits, size)[0]
@@ -125,6 +128,15 @@ class _FeatureWindow:
     def __init__(self, network: Network, video: Video, resize: bool = True) -> None:
         self.network, self.video, self.resize = network, video, resize
         self._features: dict[int, FrameFeatures] = {}
+        self._far: tuple[int, Tensor | None] = (-1, None)
+
+    @torch.no_grad()
+    def regions(self, target: int) -> Tensor | None:
+        """Region vectors of the frame farthest from the target."""
+        far = farthest(target, len(self.video))
+        if self._far[0] != far:
+            self._far = (far, self.network.net.regions(self[far]))
+        return self._far[1]
 
     @torch.no_grad()
     def __getitem__(self, index: int) -> FrameFeatures:

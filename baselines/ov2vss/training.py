@@ -72,7 +72,8 @@ class Training:
         rng = np.random.default_rng([self.seed, step])
         far, clip, masks = self.samples.draw(rng, int(options["batch"]))
         asked = self._asked(rng, masks, int(options["negatives"]))
-        output = self.module.net(far, clip, self.text[asked], auxiliary=True)
+        net = self.module.net
+        output = net(net.regions(far), clip, self.text[asked], auxiliary=True)
         main = _cross_entropy(output.logits, _relabel(masks, asked))
         auxiliary = _cross_entropy(output.auxiliary, masks)
         total = float(options["alpha"]) * main + float(options["beta"]) * auxiliary

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ovbench.core.errors import UserError
+from ovbench.methods.select import VOTE
 from ovbench.protocol.load import load_protocol
 
 from .evaluate import execute
@@ -30,9 +31,10 @@ def run_board(shared: Request, rows: Sequence[str]) -> list[Path]:
     """Run every row into its own folder below `shared.out`; returns the run folders in order.
 
     All rows are resolved before the first is run, so that a mistake in the last one shows at once.
-    Finished rows are taken over, a row that was interrupted goes on.
+    Finished rows are taken over, a row that was interrupted goes on. Where a method and its vote twin both
+    stand on the board, the twin votes over the method's stored label maps: same counts, no second pass.
     """
-    plans = [_plan(shared, row) for row in rows]
+    plans = _share(rows, [_plan(shared, row) for row in rows])
     if any(plan.jobs > 1 for plan in plans):
         start_server(any("models" in plan.selection.card.needs for plan in plans))
     for number, plan in enumerate(plans, 1):
@@ -45,3 +47,19 @@ def _plan(shared: Request, row: str) -> Plan:
     plan = make_plan(replace(shared, method=row, out=None))
     base = shared.out or Path("runs")
     return replace(plan, request=replace(plan.request, out=base.joinpath(*plan.out.parts[1:])))
+
+
+def _share(rows: Sequence[str], plans: Sequence[Plan]) -> list[Plan]:
+    """Let vote twins read the label maps of the row they are the twin of, where that row comes before."""
+    saved: dict[int, Plan] = {}
+    shared = list(plans)
+    for number, (row, plan) in enumerate(zip(rows, plans, strict=True)):
+        base = row.replace(f"+{VOTE}", "")
+        if not plan.selection.vote or base not in rows[:number]:
+            continue
+        source = rows.index(base)
+        saved[source] = plans[source]
+        shared[number] = replace(plan, request=replace(plan.request, label_maps=plans[source].out))
+    for number, plan in saved.items():
+        shared[number] = replace(plan, request=replace(plan.request, save_predictions=True))
+    return shared

@@ -219,6 +219,7 @@ def _orders(plan: Plan) -> Work:
         run_key=plan.run_key,
         save_predictions=request.save_predictions,
         need_images=request.need_images,
+        label_maps=request.label_maps,
     )
 
 

@@ -45,6 +45,7 @@ class Request:
     save_predictions: bool = False
     fresh: bool = False
     need_images: bool = True
+    label_maps: Path | None = None  # of the method that votes, saved by a run of it: not computed again
     command: tuple[str, ...] = ()
 
 

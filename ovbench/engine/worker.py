@@ -17,7 +17,9 @@ from ovbench.datasets.base import Dataset
 from ovbench.datasets.open import open_dataset
 from ovbench.methods.base import Segmenter
 from ovbench.methods.create import build
+from ovbench.methods.predictions import StoredPredictions, predictions_root
 from ovbench.methods.select import Selection
+from ovbench.methods.vote import VoteSegmenter
 from ovbench.protocol.load import load_protocol
 from ovbench.store.predictions import PredictionWriter
 from ovbench.store.record import Record
@@ -49,6 +51,7 @@ class Work:
     run_key: str
     save_predictions: bool
     need_images: bool
+    label_maps: Path | None
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,11 @@ class VideoWorker:
     def _segmenter(self) -> Segmenter:
         if "models" in self.work.selection.card.needs:
             limit_threads(self.work.threads)
+        if self.work.label_maps is not None:
+            stored = StoredPredictions(predictions_root(self.work.label_maps))
+            voting: Segmenter = VoteSegmenter(stored, self.work.selection.options["vote_window"])
+            voting.prepare(self.protocol.vocabulary)
+            return voting
         segmenter = build(
             self.work.selection, device=self.work.device, protocol=self.protocol, open_split=self._open
         )

@@ -27,6 +27,7 @@ def notes_for(
         notes.append(f"PARTIAL: {group.partial}. Not comparable with whole runs.")
     notes += _reading(rows, protocol)
     notes += [f"({mark}) {text}." for mark, text in MARKS.items() if any(mark in r.marks for r in rows)]
+    notes += _remarks(done)
     notes += _absent(group, rows)
     notes += _temporal(done)
     notes += _speed(done)
@@ -61,6 +62,12 @@ def _reading(rows: Sequence[Row], protocol: Protocol | None) -> Iterator[str]:
         )
     elif any(row.tied for row in rows):
         yield "=: shares the rank above, as the 95 % interval of the difference (paired by video) holds 0."
+
+
+def _remarks(done: Sequence[Run]) -> Iterator[str]:
+    """What methods say of themselves that a reader of their numbers must know (`facts()["remark"]`)."""
+    texts = [(run.method["id"], run.manifest.get("facts", {}).get("remark")) for run in done]
+    yield from dict.fromkeys(f"{name}: {text}" for name, text in texts if text)
 
 
 def _absent(group: Group, rows: Sequence[Row]) -> Iterator[str]:

@@ -172,7 +172,7 @@ def test_gradients_reach_every_parameter() -> None:
     frames = [
         FrameFeatures(net.scales(torch.randn(2, 3, 96, 160)), torch.randn(2, 64, 12, 20)) for _ in range(5)
     ]
-    output = net(frames[0], frames[1:], torch.randn(4, 6, 64), auxiliary=True)
+    output = net(net.regions(frames[0]), frames[1:], torch.randn(4, 6, 64), auxiliary=True)
     (output.logits.square().mean() + output.auxiliary.square().mean()).backward()
     silent = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     # A key's bias shifts all logits of a softmax row alike, hence has no effect.

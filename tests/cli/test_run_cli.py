@@ -150,3 +150,17 @@ def test_demo_finds_a_mistake_before_it_works(capsys: pytest.CaptureFixture[str]
     assert code == 2
     assert "did you mean majority" in err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_vote_over_stored_label_maps_equals_the_real_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ("demo", "--videos", 2, "--frames", 9, "--jobs", 1, "--methods")
+    assert call(capsys, *arguments, "random,random+vote", "--out", tmp_path / "reused")[0] == 0
+    assert call(capsys, *arguments, "random+vote", "--out", tmp_path / "computed")[0] == 0
+    reused, computed = (
+        next((tmp_path / name).rglob("random+vote*/*/summary.json")) for name in ("reused", "computed")
+    )
+    assert reused.read_bytes() == computed.read_bytes()
+    timing = json.loads((reused.parent / "timing.json").read_text())
+    assert timing["label_maps_reused"] and timing["frames_per_second"] is None
