@@ -16,7 +16,11 @@ import click
 @click.option(
     "--data-root", type=click.Path(path_type=Path), help="Folder of the data set (the world needs none)."
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights file, instead of the shipped ones.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Weights file, or the name of shipped weights (e.g. seed1).",
+)
 @click.option("--variant", help="Configuration of the method.")
 @click.option(
     "--set", "settings", multiple=True, metavar="K=V", help="Option of the method; may be repeated."

@@ -116,11 +116,12 @@ _Found = tuple[Path | None, str | None, bool, bool]
 def _weights(
     card: Card, variant: str, weights: str | Path | None, untrained: bool | None, protocol: Protocol | None
 ) -> _Found:
-    if weights is not None:
+    name = None if weights is None or Path(weights).exists() else str(weights)
+    shipped = shipped_weights(card, variant, protocol, name)
+    if weights is not None and (name is None or shipped is None or untrained):
         return _given_weights(card, Path(weights), untrained)
     if untrained:
         return None, None, False, card.needs_weights
-    shipped = shipped_weights(card, variant, protocol)
     if shipped is not None:
         if not shipped.file.is_file():
             raise UserError(
@@ -140,15 +141,23 @@ def _given_weights(card: Card, path: Path, untrained: bool | None) -> _Found:
     if not (card.needs_weights or card.weights):
         raise UserError(f"method '{card.id}' takes no weights", where=path, hint="leave --weights out")
     if not path.is_file():
-        raise UserError("there is no weights file here", where=path)
+        shipped = ", ".join(dict.fromkeys(entry.name for entry in card.weights))
+        hint = f"shipped weights go by name: {shipped}" if shipped else None
+        raise UserError("there is no weights file here", where=path, hint=hint)
     return path, path.name, False, False
 
 
-def shipped_weights(card: Card, variant: str, protocol: Protocol | None) -> ShippedWeights | None:
-    """The first weights of the card that fit the variant and the protocol (None: any protocol)."""
+def shipped_weights(
+    card: Card, variant: str, protocol: Protocol | None, name: str | None = None
+) -> ShippedWeights | None:
+    """The first weights of the card that fit the variant and the protocol (None: any protocol).
+
+    Args:
+        name: one of the names that the card gives its weights ("seed1"); None: any.
+    """
     for entry in card.weights:
         fits = protocol is None or not entry.protocols or protocol.id in entry.protocols
-        if entry.variant == variant and fits:
+        if entry.variant == variant and fits and name in (None, entry.name):
             return entry
     return None
 

@@ -174,3 +174,16 @@ def test_wrong_settings(settings: list[str], message: str) -> None:
             split_settings(settings),
         )
     assert message in str(caught.value)
+
+
+def test_shipped_weights_go_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    protocol = load_protocol("world-27-9")
+    first, second = (select("ov2vss", weights=name, protocol=protocol) for name in (None, "seed1"))
+    assert (first.weights_name, second.weights_name) == ("seed0", "seed1")
+    assert first.weights != second.weights and second.shipped
+    with pytest.raises(UserError, match="no weights file") as caught:
+        select("ov2vss", weights="seed9", protocol=protocol)
+    assert "seed0, seed1, seed2" in str(caught.value)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "seed1").write_bytes(b"a file of one's own comes first")
+    assert not select("ov2vss", weights="seed1", protocol=protocol).shipped
