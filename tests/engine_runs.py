@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -38,7 +39,14 @@ def ovbench(*arguments: object, **environment: str) -> subprocess.CompletedProce
 def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
     """Start the command line and do not wait."""
     quiet = subprocess.DEVNULL
-    return subprocess.Popen(command(*arguments), **_keywords(environment), stdout=quiet, stderr=quiet)
+    return subprocess.Popen(
+        command(*arguments),
+        **_keywords(environment),
+        stdout=quiet,
+        stderr=quiet,
+        # A suite that a script starts in the background ignores SIGINT, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def command(*arguments: object) -> Sequence[str]:
