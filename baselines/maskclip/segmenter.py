@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ovbench.core.errors import UserError
 from ovbench.core.types import Image, LabelMap
-from ovbench.methods.base import FrameSegmenter, Setup
+from ovbench.methods.base import FrameSegmenter, Setup, check_image
 from ovbench.nn.clip import ClipPair, load_clip
 from ovbench.nn.dense import dense_features
 from ovbench.nn.scores import resize_scores
@@ -67,12 +67,11 @@ class MaskClip(FrameSegmenter):
         Returns:
             (C, h, w) float32 on the CPU; the label map is its argmax.
         """
-        return self._scores(image, resize, out_size).float().cpu().numpy()
+        return self._scores(check_image(image), resize, out_size).float().cpu().numpy()
 
     @torch.inference_mode()
     def _scores(self, image: Image, resize: bool, out_size: tuple[int, int] | None) -> Tensor:
-        if self.rows is None:
-            raise UserError("prepare(vocabulary) comes before scores and segment")
+        assert self.vocabulary  # says so when prepare has not been called
         x = self.clip.normalize(image)
         if resize and self.short_side:
             x = F.interpolate(x, self._input_size(x), mode="bilinear", align_corners=False, antialias=True)
@@ -102,8 +101,9 @@ class MaskClip(FrameSegmenter):
     def load_official(self, state: Mapping[str, Tensor]) -> None:
         """Take official weights, strictly by name; the vocabulary is encoded anew."""
         self.clip.load_state(state)
-        if self.rows is not None:
-            self.prepare(self.vocabulary)
+        self.untrained = False
+        if self.prepared is not None:
+            self.prepare(self.prepared)
 
     def _cosines(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, h, w) on the tower's grid."""

@@ -112,9 +112,9 @@ class _OneChannel(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         conv, norm = self[0], self[1]
-        s = x.shape[1]
-        weight, bias = conv.weight.expand(s, -1, -1, -1), conv.bias.expand(s)
-        x = F.conv2d(x, weight, bias, padding=conv.padding, groups=s)
+        assert isinstance(conv, nn.Conv2d) and conv.bias is not None and isinstance(norm, nn.GroupNorm)
+        s, pad = x.shape[1], conv.kernel_size[0] // 2
+        x = F.conv2d(x, conv.weight.expand(s, -1, -1, -1), conv.bias.expand(s), padding=pad, groups=s)
         return F.relu(F.group_norm(x, s, norm.weight.expand(s), norm.bias.expand(s), norm.eps))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class Network(nn.Module):
     def __init__(self, config: Config, clip_weights: Path | None = None, device: str = "cpu") -> None:
         super().__init__()
         self.config = config
+        self.trained_on: tuple[str, ...] = ()  # names of the classes whose masks the weights were trained on
         unfilled = clip_weights is None and config.clip != "world"
         self._pair = [
             load_clip(config.clip, clip_weights, device, untrained=unfilled)
@@ -116,11 +118,11 @@ def to_tensor(image: Image, device: torch.device) -> Tensor:
     return torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1)[None].float()
 
 
-def load_network(config: Config, weights: Path | None, device: str) -> Network:
+def load_network(config: Config, weights: Path | None, device: str, variant: str = "") -> Network:
     """A network in evaluation mode; without weights they are name-seeded.
 
     Raises:
-        UserError: weights of another method, or names and shapes that do not fit.
+        UserError: weights of another method or variant, or names and shapes that do not fit.
     """
     network = Network(config, device=device)
     if weights is None:
@@ -129,5 +131,13 @@ def load_network(config: Config, weights: Path | None, device: str) -> Network:
         state, header = load_weights(weights)
         if header.get("method", METHOD) != METHOD:
             raise UserError(f"these are weights of '{header['method']}', not of {METHOD}", where=weights)
+        trained = header.get("variant", variant)
+        if variant and trained != variant:
+            raise UserError(
+                f"these weights were trained as variant '{trained}', not '{variant}'",
+                where=weights,
+                hint=f"--variant {trained}",
+            )
         network.load_official(state)
+        network.trained_on = tuple(json.loads(header.get("classes", "[]")))
     return network.eval().requires_grad_(False)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ovbench.core.types import Image, LabelMap
 from ovbench.datasets.base import ArrayVideo, Video
-from ovbench.methods.base import Segmenter, Setup
+from ovbench.methods.base import Segmenter, Setup, check_image
 from ovbench.nn.scores import resize_scores
 from ovbench.protocol.vocabulary import Vocabulary
 
@@ -31,12 +31,14 @@ class OV2VSSSegmenter(Segmenter):
 
     def __init__(self, network: Network, text_shuffle: int = 0) -> None:
         self.network = network
+        self._leaked: list[str] = []
         self._shuffle = text_shuffle
 
     def prepare(self, vocabulary: Vocabulary) -> None:
         super().prepare(vocabulary)
         with torch.no_grad():
             self._text = self._permuted(self.network.text(vocabulary))
+        self._leaked = _trained_though_unseen(self.network.trained_on, vocabulary)
         self._closed = self._closed_set(vocabulary) if self.network.config.text == "learned" else None
 
     def segment(self, video: Video) -> Iterator[LabelMap]:
@@ -50,20 +52,25 @@ class OV2VSSSegmenter(Segmenter):
     def scores(
         self,
         image: Image | Video,
-        index: int = 0,
-        resize: bool = True,
+        resize: bool | int = True,
         out_size: tuple[int, int] | None = None,
+        *,
+        index: int = 0,
     ) -> NDArray[np.float32]:
         """What the label map is the argmax of: (C, h, w) float32.
 
         Args:
             image: (H, W, 3) uint8 RGB, taken as a video of one frame; or a video.
-            index: the target frame of a video.
-            resize: False feeds the backbone the image as it is, not at the configured input size.
+            resize: False feeds the backbone the image as it is, not at the configured input size. With a
+                video, a frame number may stand here: `scores(video, 12)`.
             out_size: (h, w) of the scores; default the frame's own size.
+            index: the target frame of a video.
         """
-        video = image if isinstance(image, Video) else ArrayVideo(image[None])
+        if not isinstance(resize, bool):
+            index, resize = resize, True
+        video = image if isinstance(image, Video) else ArrayVideo(check_image(image)[None])
         height, width = video.image(index).shape[:2]
+        assert self.vocabulary  # says so when prepare has not been called
         window = _FeatureWindow(self.network, video, resize)
         return self._scores(window, index, out_size or (height, width)).cpu().numpy()
 
@@ -74,8 +81,9 @@ class OV2VSSSegmenter(Segmenter):
     def load_official(self, state: Mapping[str, Tensor]) -> None:
         """Take weights, strictly by name; raises `UserError` listing what is missing or left over."""
         self.network.load_official(state)
-        if hasattr(self, "vocabulary"):
-            self.prepare(self.vocabulary)
+        self.untrained = False
+        if self.prepared is not None:
+            self.prepare(self.prepared)
 
     def facts(self) -> dict[str, Any]:
         config = self.network.config
@@ -85,9 +93,13 @@ class OV2VSSSegmenter(Segmenter):
             "config": config.to_json(),
             "template_set": config.template_set,
         }
+        remarks = []
         if config.clip == "tiny":
-            facts["remark"] = "no caption pre-training stands behind it, so unseen names are near chance."
-        return facts
+            remarks.append("no caption pre-training stands behind it, so unseen names are near chance.")
+        if self._leaked:
+            names = ", ".join(self._leaked)
+            remarks.append(f"TRAINED ON MASKS of classes that are unseen in this protocol: {names}.")
+        return {**facts, "remark": " ".join(remarks)} if remarks else facts
 
     @torch.no_grad()
     def _scores(self, window: _FeatureWindow, target: int, size: tuple[int, int]) -> Tensor:
@@ -113,6 +125,12 @@ class OV2VSSSegmenter(Segmenter):
         """Vocabulary indices of the seen classes, in order: what learned class vectors stand for."""
         flags = vocabulary.seen or (True,) * len(vocabulary)
         return [i for i, seen in enumerate(flags) if seen][: self.network.config.seen]
+
+
+def _trained_though_unseen(trained: tuple[str, ...], vocabulary: Vocabulary) -> list[str]:
+    """Names that the vocabulary calls unseen and the weights have seen masks of."""
+    seen = vocabulary.seen or (True,) * len(vocabulary)
+    return [name for name, flag in zip(vocabulary.names, seen, strict=True) if not flag and name in trained]
 
 
 def _place(logits: Tensor, columns: list[int], size: int) -> Tensor:
@@ -153,5 +171,5 @@ class _FeatureWindow:
 def build(setup: Setup) -> OV2VSSSegmenter:
     """Entry point of the method's card."""
     config = Config.from_options(setup.options)
-    network = load_network(config, setup.weights, setup.device)
+    network = load_network(config, setup.weights, setup.device, setup.variant)
     return OV2VSSSegmenter(network, int(setup.options.get("text_shuffle", 0)))

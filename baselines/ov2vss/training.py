@@ -101,6 +101,7 @@ class Training:
             "protocol": protocol.id,
             "protocol_hash": protocol.hash,
             "vocabulary_hash": self.targets.vocabulary.hash,
+            "classes": json.dumps(list(self.targets.vocabulary.names)),
             "seed": str(self.seed),
             "steps": str(self.steps),
         }

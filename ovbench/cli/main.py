@@ -22,7 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "compare": ("ovbench.cli.compare", "Compare two runs video by video."),
     "methods": ("ovbench.cli.methods", "List the methods, or explain one."),
     "protocols": ("ovbench.cli.protocols", "List the protocols, or explain one."),
-    "data": ("ovbench.cli.data", "Check or export data sets."),
+    "data": ("ovbench.cli.data", "Check data sets."),
     "doctor": ("ovbench.cli.doctor", "Say what this installation can do."),
 }
 

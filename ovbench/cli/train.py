@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import click
+
+if TYPE_CHECKING:
+    from ovbench.engine.training import TrainingPlan
 
 _LINE_SECONDS = 15.0
 
@@ -76,8 +80,20 @@ def command(
     click.echo(what, err=True)
     with _Progress(task.steps) as progress:
         path = train(task, folder, plan.key, seed=seed, every=every, fresh=fresh, progress=progress)
-    click.echo(f"use it: ovbench run --method {method} --protocol {protocol_id} --weights {path}", err=True)
+    click.echo(f"use it: {_run_command(plan, protocol_id, settings, path)}", err=True)
     click.echo(str(path))
+
+
+def _run_command(plan: TrainingPlan, protocol: str, settings: tuple[str, ...], weights: Path) -> str:
+    """The command that runs what was trained, with the same variant, options and data."""
+    words = ["ovbench", "run", "--method", plan.selection.id, "--protocol", protocol]
+    if plan.selection.variant:
+        words += ["--variant", plan.selection.variant]
+    for setting in settings:
+        words += ["--set", setting]
+    if plan.data_root is not None:
+        words += ["--data-root", str(plan.data_root)]
+    return shlex.join([*words, "--weights", str(weights)])
 
 
 class _Progress:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ovbench.core.hashing import hash_json
 from ovbench.core.types import Image, RawMask
 
 _WINDOW = 24  # decoded frames kept; enough for t-9..t plus the far frame, bounded for any length
@@ -68,6 +69,19 @@ class Video(ABC):
     def tags(self, index: int) -> Mapping[str, Any]:
         """Facts about a frame (the world's corruption tags); empty for real data."""
         return {}
+
+    def fingerprint(self, frames: int | None = None) -> str:
+        """SHA-256 over what the first `frames` frames are made from; nothing is decoded.
+
+        Covers names, which frames are annotated, and for files their sizes and times of change. A run takes
+        up a finished video only while its fingerprint is the same.
+        """
+        count = len(self) if frames is None else min(frames, len(self))
+        return hash_json([[self.frame_names[i], self.annotated(i), self._stamp(i)] for i in range(count)])
+
+    def _stamp(self, index: int) -> list[int]:
+        """Numbers that change when frame `index` changes on disk; empty where there are no files."""
+        return []
 
     def images(self) -> Iterator[Image]:
         """All frames in order."""

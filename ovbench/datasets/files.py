@@ -97,6 +97,11 @@ class FileVideo(Video):
     def annotated(self, index: int) -> bool:
         return self.frames[self._check(index)].mask is not None
 
+    def _stamp(self, index: int) -> list[int]:
+        frame = self.frames[index]
+        stats = [path.stat() for path in (frame.image, frame.mask) if path is not None]
+        return [number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)]
+
     def images(self) -> Iterator[Image]:
         """All frames in order; the next one is decoded by a helper thread while this one is used."""
         with ThreadPoolExecutor(1, thread_name_prefix="ovbench-decode") as pool:

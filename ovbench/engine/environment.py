@@ -17,6 +17,8 @@ import ovbench
 from ovbench.core.errors import UserError, missing_extra
 from ovbench.core.paths import room
 
+from .progress import note
+
 _PACKAGES = ("numpy", "pillow", "torch", "torchvision", "open_clip_torch", "timm", "safetensors")
 _ROOMS = ("core", "protocol", "datasets", "methods", "metrics", "nn")
 _DEVICE_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
@@ -98,15 +100,19 @@ def method_sources(folder: Path) -> list[Path]:
 def resolve_device(device: str, needs: Iterable[str]) -> str:
     """ "cpu" or "cuda" for "auto", "cpu" or "cuda".
 
-    Methods without models run on the CPU whatever is asked for; torch is imported only where a GPU
-    may exist.
+    Methods without models run on the CPU whatever is asked for; a line on stderr says so where that
+    was "cuda". torch is imported only where a GPU may exist.
 
     Raises:
         UserError: "cuda" without a CUDA device or without torch.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"device '{device}' does not exist", hint="allowed: auto, cpu, cuda")
-    if "models" not in needs or device == "cpu":
+    if "models" not in needs:
+        if device == "cuda":
+            note("note: this method computes on no device; --device cuda changes nothing, it runs on the CPU")
+        return "cpu"
+    if device == "cpu":
         return "cpu"
     if device == "auto" and sys.platform == "linux" and not any(map(os.path.exists, _DEVICE_FILES)):
         return "cpu"

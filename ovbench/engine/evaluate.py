@@ -14,12 +14,12 @@ from ovbench.methods.predictions import check_and_hash, predictions_root
 from ovbench.methods.select import select
 from ovbench.metrics.score import summarize
 from ovbench.protocol.load import load_protocol
+from ovbench.protocol.schema import Protocol
 from ovbench.store.lock import only_writer
 from ovbench.store.predictions import frames_on_disk
 from ovbench.store.rundir import RunDir
 
 from . import manifest
-from .frames import frames_sha256
 from .plan import Plan, Request, make_plan
 from .pool import process_videos
 from .progress import Progress, note
@@ -87,11 +87,28 @@ def _score(request: Request) -> Path:
     folder = predictions_root(Path(asked.options["folder"]))
     if request.save_predictions:
         raise UserError("these predictions are on disk already", hint="leave --save-predictions out")
+    _check_vocabulary(folder, protocol)
     dataset = open_dataset(protocol, request.data_root, need_images=False)
     chosen = tuple(dataset.video_ids)[: request.videos]
-    source = check_and_hash(folder, dataset, chosen, request.frames)
+    with Progress("check of the label maps", len(chosen)) as progress:
+        source = check_and_hash(folder, dataset, chosen, request.frames, progress.advance)
     settings = {**request.settings, "folder": str(folder)}
     return execute(make_plan(replace(request, settings=settings, need_images=False), source))
+
+
+def _check_vocabulary(folder: Path, protocol: Protocol) -> None:
+    """Label maps that a run of ours saved say which vocabulary their numbers mean."""
+    directory = RunDir(folder.parent)
+    if folder.name != "predictions" or not directory.has_manifest():
+        return
+    manifest = directory.manifest()
+    if manifest.get("key", {}).get("vocabulary") not in (None, protocol.vocabulary.hash):
+        raise UserError(
+            f"these label maps were made with another vocabulary, that of '{manifest['protocol']['id']}': their "
+            f"numbers mean other classes than in '{protocol.id}'",
+            where=folder,
+            hint=f"score them with --protocol {manifest['protocol']['id']}",
+        )
 
 
 def execute(plan: Plan) -> Path:
@@ -157,13 +174,11 @@ def _is_done(directory: RunDir, plan: Plan, video_id: str) -> bool:
             where=where,
             hint="give another folder with --out, or --fresh to begin anew",
         )
-    names = plan.dataset.open(video_id).frame_names[: plan.request.frames]
-    if record.frames_sha256 != frames_sha256(names):
-        raise IntegrityError(
-            f"the data set has changed: video '{video_id}' has other frames than when it was counted",
-            where=where,
-            hint="restore the data set, or --fresh to begin anew",
-        )
+    video = plan.dataset.open(video_id)
+    if record.frames_sha256 != video.fingerprint(plan.request.frames):
+        note(f"video '{video_id}' has changed on disk since it was counted: it is done again")
+        return False
+    names = video.frame_names[: plan.request.frames]
     if plan.request.save_predictions:
         return len(frames_on_disk(directory.predictions_path / video_id)) == len(names)
     return True

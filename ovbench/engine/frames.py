@@ -59,11 +59,6 @@ class _Frame:
     fits_image: bool  # its picture was looked at, and the label map has its size
 
 
-def frames_sha256(names: tuple[str, ...]) -> str:
-    """SHA-256 over frame names, in order."""
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()
-
-
 def count_video(
     protocol: Protocol,
     method: str,
@@ -104,7 +99,7 @@ def count_video(
     if number < len(view):
         raise _wrong_number(method, view, f"only {number}")
     counts = counter.finish(view.listed_files)
-    return Counted(counts, frames_sha256(view.frame_names), digest.hexdigest(), clock)
+    return Counted(counts, video.fingerprint(len(view)), digest.hexdigest(), clock)
 
 
 def check_label_map(label_map: LabelMap, names: int, method: str, where: str) -> LabelMap:

@@ -45,11 +45,12 @@ def begin(run: RunDir, plan: Plan, *, cleared: bool = False) -> None:
     Raises:
         UserError: the folder holds another run (the message says what differs), or files of
             somebody else.
+        IntegrityError: there is no manifest, and a record that lies here is damaged.
     """
     old = run.manifest() if run.has_manifest() else None
     if old is None:
         if not cleared:
-            _check_unused(run)
+            _check_unused(run, plan)
     else:
         check_same_run(run, old, plan)
     manifest = _manifest(plan)
@@ -80,11 +81,13 @@ def check_same_run(run: RunDir, old: Mapping[str, Any], plan: Plan) -> None:
     )
 
 
-def _check_unused(run: RunDir) -> None:
-    if run.finished():
+def _check_unused(run: RunDir, plan: Plan) -> None:
+    """Refuse what is not ours; records of this very run are ours even where the manifest was lost."""
+    others = [v for v in sorted(run.finished()) if not _is_of(run, v, plan)]
+    if others:
         raise UserError(
-            "the output folder holds records without a manifest",
-            where=run.path,
+            f"the output folder holds {len(others)} records of another run, and no manifest",
+            where=run.record_path(others[0]),
             hint="--fresh deletes them; or give another folder with --out",
         )
     foreign = run.foreign()
@@ -94,6 +97,11 @@ def _check_unused(run: RunDir) -> None:
             where=run.path,
             hint="give an empty or new folder with --out",
         )
+
+
+def _is_of(run: RunDir, video_id: str, plan: Plan) -> bool:
+    record = run.record(video_id)
+    return record is not None and record.run_key == plan.run_key
 
 
 def _manifest(plan: Plan) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ovbench.core.errors import UserError
 from ovbench.core.types import Image, LabelMap
 from ovbench.datasets.base import Dataset, Video
 from ovbench.protocol.schema import Protocol
@@ -38,12 +39,19 @@ class Setup:
 class Segmenter(ABC):
     """A method. `prepare` once per vocabulary, then `segment` any number of videos."""
 
-    vocabulary: Vocabulary
     untrained: bool = False  # name-seeded weights: what comes out means nothing
+    prepared: Vocabulary | None = None
 
     def prepare(self, vocabulary: Vocabulary) -> None:
         """Take the vocabulary. Subclasses that encode text extend this."""
-        self.vocabulary = vocabulary
+        self.prepared = vocabulary
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary taken; raises `UserError` before there is one."""
+        if self.prepared is None:
+            raise UserError("no vocabulary yet", hint="call prepare(vocabulary) before segment or scores")
+        return self.prepared
 
     @abstractmethod
     def segment(self, video: Video) -> Iterator[LabelMap]:
@@ -55,6 +63,15 @@ class Segmenter(ABC):
     def facts(self) -> dict[str, Any]:
         """What a manifest should know beyond the setup (parameter count, text hashes, ...)."""
         return {}
+
+
+def check_image(image: Image) -> Image:
+    """The image; raises `UserError` unless it is (H, W, 3) uint8."""
+    shape = tuple(getattr(image, "shape", ()))
+    dtype = str(getattr(image, "dtype", type(image).__name__))
+    if len(shape) != 3 or shape[-1] != 3 or dtype != "uint8":
+        raise UserError(f"an image must be (H, W, 3) uint8 RGB, not {shape} {dtype}")
+    return image
 
 
 class FrameSegmenter(Segmenter):

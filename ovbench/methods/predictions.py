@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ovbench.core.errors import IncompleteError, UserError
+from ovbench.core.errors import IncompleteError, IntegrityError, UserError
 from ovbench.core.paths import check_id, inside
-from ovbench.core.types import LabelMap, other_of
+from ovbench.core.types import LabelMap, RawMask, other_of
 from ovbench.datasets.base import Dataset, Video
 from ovbench.store.masks import read_mask
 from ovbench.store.predictions import frames_on_disk
+from ovbench.store.record import read_json
 
 from .base import Segmenter, Setup
 from .labels import label_dtype, narrow
@@ -61,16 +63,29 @@ class StoredPredictions(Segmenter):
         shape: tuple[int, ...] | None = None
         for index, name in enumerate(video.frame_names):
             if name in files:
-                label_map = narrow(read_mask(files[name]), len(self.vocabulary))
+                label_map = narrow(_read(files[name]), len(self.vocabulary))
                 shape = label_map.shape
             elif video.annotated(index):
                 raise _missing([f"{video.id}/{name}.png"], self.folder)
             else:
                 if shape is None:
-                    shape = read_mask(next(iter(files.values()))).shape if files else (1, 1)
+                    shape = _read(next(iter(files.values()))).shape if files else (1, 1)
                 dtype = label_dtype(len(self.vocabulary))
                 label_map = np.full(shape, other_of(dtype), dtype)
             yield label_map
+
+
+def _read(path: Path) -> RawMask:
+    """`read_mask`, whose advice is about data sets, with advice about predictions."""
+    try:
+        return read_mask(path)
+    except UserError as error:
+        raise UserError(
+            f"a prediction cannot be used: {error.what}",
+            where=error.where,
+            hint="write this label map again, as a grey or palette PNG with one vocabulary index per pixel; "
+            "if a run saved it: delete it and give the same `ovbench run ... --save-predictions` again",
+        ) from error
 
 
 def check_and_hash(
@@ -78,9 +93,12 @@ def check_and_hash(
     dataset: Dataset,
     video_ids: Sequence[str],
     frames: int | None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[str, int], None] | None = None,
 ) -> str:
     """Check that every frame that is scored has a file and nothing is left over; hash all files.
+
+    Args:
+        progress: told each video that was read, and how many files of it.
 
     Returns:
         SHA-256 over the names and bytes of the files that are used, so that scoring never goes on
@@ -93,19 +111,20 @@ def check_and_hash(
     _refuse_extra_videos(folder, dataset)
     total = hashlib.sha256()
     missing: list[str] = []
-    for number, video_id in enumerate(video_ids):
+    for video_id in video_ids:
         video = dataset.open(video_id)
         files = frames_on_disk(inside(folder, check_id("video", video_id)))
         if not getattr(dataset, "sparse", False):
             _refuse_extra_frames(folder, video, files)
-        for index, name in enumerate(video.frame_names[:frames]):
+        names = video.frame_names[:frames]
+        for index, name in enumerate(names):
             if name in files:
                 total.update(f"{video_id}/{name}\n".encode())
                 total.update(hashlib.sha256(files[name].read_bytes()).digest())
             elif video.annotated(index):
                 missing.append(f"{video_id}/{name}.png")
         if progress is not None:
-            progress(number + 1, len(video_ids))
+            progress(video_id, sum(name in files for name in names))
     if missing:
         raise _missing(missing, folder)
     return total.hexdigest()
@@ -117,8 +136,30 @@ def _missing(names: Sequence[str], folder: Path) -> IncompleteError:
     return IncompleteError(
         f"{len(names)} label maps are missing, in {len(videos)} videos: {shown}",
         where=folder,
-        hint="expected <folder>/<video>/<frame>.png, named like the data set's frames; nothing was scored",
+        hint="expected <folder>/<video>/<frame>.png, named like the data set's frames; nothing was scored\n"
+        f"         {_partial_advice(folder)}",
     )
+
+
+def _partial_advice(folder: Path) -> str:
+    """How to score a part: what the manifest beside a run's predictions says, else in general."""
+    manifest = _manifest_beside(folder)
+    if not manifest.get("partial"):
+        return "to score a part of the protocol, say which: --videos N (the first N), --frames N (of each)"
+    limits = f"--videos {len(manifest.get('videos', ()))}"
+    if manifest.get("frames"):
+        limits += f" --frames {manifest['frames']}"
+    return f"they are of a partial run ({manifest['partial']}); to score that part: {limits}"
+
+
+def _manifest_beside(folder: Path) -> dict[str, Any]:
+    path = folder.parent / "manifest.json"
+    if folder.name != "predictions" or not path.is_file():
+        return {}
+    try:
+        return dict(read_json(path))
+    except (IntegrityError, TypeError, ValueError):
+        return {}  # the missing label maps are the message, not this
 
 
 def _refuse_extra_videos(folder: Path, dataset: Dataset) -> None:

@@ -162,6 +162,23 @@ def shipped_weights(
     return None
 
 
+def _trainable(card: Card, variant: str, protocol: Protocol | None) -> bool:
+    """Whether training is worth offering.
+
+    The protocol must have a split and classes to train on. A trainer from another folder than the
+    segmenter trains what this variant is made for, hence on the data set that the card names it for.
+    """
+    if protocol is not None and not (protocol.dataset.train_split and protocol.groups["seen"]):
+        return False
+    if _package(card.trainer) == _package(card.segmenter):
+        return bool(card.trainer)
+    return protocol is not None and card.default_variants.get(protocol.dataset.name) == variant
+
+
+def _package(target: str) -> str:
+    return target.partition(":")[0].rpartition(".")[0]
+
+
 def _no_weights(card: Card, variant: str, protocol: Protocol | None) -> UserError:
     official = card.official_for(variant)
     name = f"{card.id} ({variant})" if variant else card.id
@@ -170,7 +187,7 @@ def _no_weights(card: Card, variant: str, protocol: Protocol | None) -> UserErro
         lines.append(f"published at: {official.source}")
     if official.note:
         lines.append(official.note)
-    if card.trainer:
+    if _trainable(card, variant, protocol):
         lines.append(
             f"or train it: ovbench train --method {card.id} --protocol {protocol.id if protocol else 'P'}"
         )

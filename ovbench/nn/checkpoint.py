@@ -121,7 +121,8 @@ def _load_torch(path: Path) -> Any:
                     "torch.jit.load(FILE, 'cpu').state_dict(), NEW), if you trust its source",
                 )
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as stream:  # a stream: torch would choose its reader by the file's name
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error).lower() or "weights only" in str(error).lower():
             raise UserError(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ovbench.core.errors import unknown
+from ovbench.metrics.groups import of_kind, scored_groups
 from ovbench.protocol.schema import Protocol
 
 from .model import Cell, Column
@@ -28,23 +29,49 @@ def headline_key(protocol: Protocol | None, scores: Mapping[str, Any]) -> str:
 
 
 def columns_for(
-    headline: str, counts: Mapping[str, Any], rows: Sequence[Mapping[str, Cell]], choice: str = "default"
+    headline: str,
+    counts: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Cell]],
+    choice: str = "default",
+    protocol: Protocol | None = None,
 ) -> tuple[Column, ...]:
-    """Columns of a table; those without a single value are dropped, except the headline.
+    """Columns of a table: those that its protocol calls for, with or without a value in these data.
 
     Args:
         counts: `counts` of a summary (which groups score how many classes).
         rows: the cells of all rows.
         choice: "default" (what fits a terminal) or "all".
+        protocol: what the runs were made with; without it, windows and kinds of classes are known by
+            their values alone.
     """
     if choice not in CHOICES:
         raise unknown("choice of columns", choice, CHOICES)
-    groups = _groups(headline.partition(".")[0], counts["scored_classes"])
+    sizes = counts["scored_classes"] if protocol is None else _sizes(protocol)
+    groups = _groups(headline.partition(".")[0], sizes)
     have = {key for cells in rows for key, cell in cells.items() if cell.value is not None}
-    windows = sorted({int(k[2 : k.index(".")]) for k in have if k.startswith("vc")})
-    sizes = counts["scored_classes"]
+    called = {headline} | _called_for(groups, sizes, protocol)
+    windows = sorted({int(k[2 : k.index(".")]) for k in have | called if k.startswith("vc")})
     every = _all(groups, sizes, windows) if choice == "all" else _default(groups, windows)
-    return tuple(c for c in every if c.key in have or c.key == headline)
+    return tuple(c for c in every if c.key in have | called)
+
+
+def _sizes(protocol: Protocol) -> dict[str, int]:
+    return {name: len(classes) for name, classes in scored_groups(protocol).items()}
+
+
+def _called_for(groups: Sequence[str], sizes: Mapping[str, int], protocol: Protocol | None) -> set[str]:
+    """Keys of the scores that apply, whether or not the data define them."""
+    keys = {f"{g}.{m}" for g in groups if g in sizes for m in _METRICS}
+    if "harmonic" in groups:
+        keys.add("harmonic.miou")
+        if protocol is None or set(protocol.vocabulary_classes) & set(protocol.groups["seen"]):
+            keys.add("seen_bias")
+    if protocol is None:
+        return keys
+    members = scored_groups(protocol)
+    for key, kind in (("things_miou", "thing"), ("stuff_miou", "stuff")):
+        keys |= {f"{g}.{key}" for g in groups if g in members and len(of_kind(protocol, members[g], kind))}
+    return keys | {f"vc{n}.{m}" for n in protocol.windows for m in protocol.temporal_modes}
 
 
 def _groups(first: str, sizes: Mapping[str, int]) -> list[str]:
@@ -56,7 +83,7 @@ def _groups(first: str, sizes: Mapping[str, int]) -> list[str]:
         wanted = [name for name in wanted if name != "all" or first == "all"]
     if not generalised and sizes.get("seen") == sizes["all"]:
         wanted = [name for name in wanted if name != "seen" or first == "seen"]
-    return [name for name in dict.fromkeys(wanted) if name == "harmonic" or sizes.get(name)]
+    return [name for name in dict.fromkeys(wanted) if name in (first, "harmonic") or sizes.get(name)]
 
 
 def _default(groups: Sequence[str], windows: Sequence[int]) -> list[Column]:

@@ -162,7 +162,7 @@ def _check_truth(runs: Sequence[Run], videos: Sequence[str], sums: Sequence[Sequ
 def _scores(run: Run, rules: Protocol, a: Sample, b: Sample, choice: str) -> list[ScoreLine]:
     assert run.summary is not None
     cells = [{name: Cell(value) for name, value in s.point().items()} for s in (a, b)]
-    columns = columns_for(headline_key(rules, {}), run.summary["counts"], cells, choice)
+    columns = columns_for(headline_key(rules, {}), run.summary["counts"], cells, choice, rules)
     titles = {c.key: c.title for c in columns if c.key in a.names}
     # B first: the effect is B - A
     return [_line(d, titles[d.name]) for d in compare(b, a, names=list(titles))]

@@ -128,10 +128,18 @@ _FACTS = (
     *("protocol", "version", "hash", "convention", "videos", "partial"),
     *("rank", "method", "marks", "note", "seeds"),
 )
+_FRAMES = ("frames", "annotated_frames")
+_CLASSES = {"present": "classes", "scored": "scored_classes"}
 
 
 def _csv(tables: Sequence[Table]) -> str:
-    """One line per row, all tables below one heading; a cell's value, low, high and sd in columns of their own."""
+    """One line per row, all tables below one heading; a cell's value, low, high and sd in columns of their own.
+
+    "present.<group>" and "scored.<group>" count classes: those with truth, and those that could have any.
+    """
+    groups = list(
+        dict.fromkeys(g for t in tables for g, n in t.counts.get("scored_classes", {}).items() if n)
+    )
     columns = list(dict.fromkeys(c.key for t in tables for c in t.columns))
     parts = ("value", "low", "high", "sd")
     used = [
@@ -140,13 +148,20 @@ def _csv(tables: Sequence[Table]) -> str:
         for part in parts
         if part == "value" or any(getattr(r.cell(key), part) is not None for t in tables for r in t.rows)
     ]
-    head = [*_FACTS, *(key if part == "value" else f"{key}.{part}" for key, part in used)]
+    of_groups = [f"{part}.{group}" for group in groups for part in _CLASSES]
+    head = [
+        *_FACTS,
+        *_FRAMES,
+        *of_groups,
+        *(key if part == "value" else f"{key}.{part}" for key, part in used),
+    ]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(head)
     for table in tables:
         for row in table.rows:
-            writer.writerow([*_facts(table, row), *(_plain_number(row.cell(k), p) for k, p in used)])
+            counts = _counts(table, groups)
+            writer.writerow([*_facts(table, row), *counts, *(_plain_number(row.cell(k), p) for k, p in used)])
     return stream.getvalue().rstrip("\n")
 
 
@@ -161,6 +176,13 @@ def _facts(table: Table, row: Row) -> list[object]:
     ]
     rank = "" if row.rank is None else row.rank
     return [*of_table, table.partial or "", rank, row.name, " ".join(row.marks), row.note, row.seeds]
+
+
+def _counts(table: Table, groups: Sequence[str]) -> list[object]:
+    """What the numbers of a table rest on; empty where a table has no finished run or no such group."""
+    frames = [table.counts.get(key, "") for key in _FRAMES]
+    classes = [table.counts.get(key, {}).get(g, "") for g in groups for key in _CLASSES.values()]
+    return [*frames, *classes]
 
 
 def _plain_number(cell: Cell, part: str) -> str:

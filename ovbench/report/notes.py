@@ -66,7 +66,7 @@ def _reading(rows: Sequence[Row], protocol: Protocol | None) -> Iterator[str]:
 
 def _remarks(done: Sequence[Run]) -> Iterator[str]:
     """What methods say of themselves that a reader of their numbers must know (`facts()["remark"]`)."""
-    texts = [(run.method["id"], run.manifest.get("facts", {}).get("remark")) for run in done]
+    texts = [(run.method["id"], (run.manifest.get("facts") or {}).get("remark")) for run in done]
     yield from dict.fromkeys(f"{name}: {text}" for name, text in texts if text)
 
 

@@ -90,7 +90,7 @@ def _table(group: Group, protocol: Protocol | None, options: Options) -> Table:
         title=f"{group.runs[0].protocol['id']}" + (f" ({group.partial})" if group.partial else ""),
         protocol=dict(group.runs[0].protocol),
         headline=headline,
-        columns=columns_for(headline, counts, cells, options.columns),
+        columns=columns_for(headline, counts, cells, options.columns, protocol),
         rows=tuple(rows),
         notes=notes_for(group, rows, protocol, done),
         counts=dict(counts) if first else {},

@@ -21,11 +21,14 @@ _NOT_SUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Hold the lock of `folder` (made when missing); raises `UserError` when another process holds it.
+    """Hold the lock of `folder` (made when missing).
 
     A file system without locks is used without one.
+
+    Raises:
+        UserError: another process holds it, or there can be no folder here.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     if fcntl is None:
         yield
         return
@@ -36,6 +39,18 @@ def only_writer(folder: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)  # still locked: who waits for this file sees that it is gone
         os.close(handle)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        reason = "a file has this name" if isinstance(error, FileExistsError) else error.strerror
+        raise UserError(
+            f"the output folder cannot be made: {reason}",
+            where=folder,
+            hint="give another folder with --out, below one that you may write to",
+        ) from error
 
 
 def _acquire(path: Path) -> int:

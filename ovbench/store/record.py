@@ -16,7 +16,7 @@ class Record:
     """What a run keeps of one video.
 
     `counts` is everything a score is made from, as plain JSON; `ovbench.engine.records` turns it into
-    `VideoCounts`. `frames_sha256` is over the names of the frames that were counted,
+    `VideoCounts`. `frames_sha256` is the fingerprint of the frames that were counted,
     `predictions_sha256` over the label maps (dtype, shape and bytes, in order). `timing` holds
     seconds and is never read by a score.
     """

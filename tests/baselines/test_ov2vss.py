@@ -19,6 +19,7 @@ from ovbench.baselines.ov2vss.segmenter import OV2VSSSegmenter  # noqa: E402
 import ovbench  # noqa: E402
 from ovbench.core.errors import UserError  # noqa: E402
 from ovbench.datasets.base import ArrayVideo  # noqa: E402
+from ovbench.methods.registry import card  # noqa: E402
 
 NAMES = ["red plain disc", "blue striped wall", "green dotted floor"]
 
@@ -152,6 +153,30 @@ def test_scores_can_be_had_at_any_size(segmenter: OV2VSSSegmenter) -> None:
     assert not np.allclose(segmenter.scores(large, resize=False), segmenter.scores(large))
     assert segmenter.scores(image, out_size=(50, 70)).shape == (3, 50, 70)
     assert segmenter.scores(image).dtype == np.float32
+    assert segmenter.scores(image, False, (17, 19)).shape == (3, 17, 19)
+
+
+def test_use_before_prepare_and_wrong_images_are_named() -> None:
+    made = ovbench.create("ov2vss", variant="world", untrained=True)
+    with pytest.raises(UserError, match="no vocabulary yet"):
+        made.scores(video(1))
+    made.prepare(ovbench.Vocabulary(NAMES))
+    with pytest.raises(UserError, match="uint8 RGB"):
+        made.scores(np.zeros((96, 160), np.uint8))
+
+
+def test_weights_of_another_variant_are_refused() -> None:
+    shipped = next(w for w in card("ov2vss").weights if w.variant == "image")
+    with pytest.raises(UserError, match="variant 'image'"):
+        ovbench.create("ov2vss", variant="world", weights=shipped.file)
+
+
+def test_training_on_unseen_classes_shows_in_the_facts(segmenter: OV2VSSSegmenter) -> None:
+    made = OV2VSSSegmenter(segmenter.network)
+    segmenter.network.trained_on = (NAMES[0], NAMES[1])
+    made.prepare(ovbench.Vocabulary(NAMES, seen=[True, False, False]))
+    segmenter.network.trained_on = ()
+    assert f"unseen in this protocol: {NAMES[1]}." in made.facts()["remark"]
 
 
 def test_weights_come_back_by_name(segmenter: OV2VSSSegmenter) -> None:

@@ -99,6 +99,30 @@ def test_missing_predictions_are_incomplete(capsys: pytest.CaptureFixture[str], 
     assert "no folder of predictions" in err
 
 
+def test_a_device_that_changes_nothing_is_noted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    arguments = ("run", "--method", "random", "--protocol", "world-27-9", "--videos", 1, "--frames", 2)
+    for device, noted in (("cuda", True), ("auto", False)):
+        code, _, err = call(capsys, *arguments, "--device", device, "--jobs", 1, "--out", tmp_path / "run")
+        assert code == 0
+        assert ("it runs on the CPU" in err) == noted
+
+
+@pytest.mark.parametrize("tail", ["", "/x"])
+def test_an_output_folder_that_cannot_be(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tail: str
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    arguments = ("run", "--method", "random", "--protocol", "world-27-9", "--videos", 1, "--jobs", 1)
+    code, _, err = call(capsys, *arguments, "--out", f"{tmp_path / 'file'}{tail}")
+    assert code == 2
+    assert "the output folder cannot be made" in err and "another folder with --out" in err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_help_promises_no_export(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "export" not in call(capsys, "--help")[1]
+
+
 def test_methods_are_listed_and_explained(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capsys, "methods")
     assert code == 0

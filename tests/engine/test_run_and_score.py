@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from engine_runs import counts, ovbench, request
-from make_trees import make_cityscapes
+from make_trees import make_cityscapes, make_vspw
 
 from ovbench.core.errors import IncompleteError, IntegrityError, UserError
 from ovbench.engine.evaluate import run, score
+from ovbench.report.table import render
 from ovbench.store.masks import read_mask, write_mask
 from ovbench.store.rundir import RunDir
 
@@ -116,7 +117,6 @@ def test_records_are_checked_before_they_are_believed(tmp_path: Path) -> None:
         (good.replace('"run_key": "', '"run_key": "0'), "another run"),
         (good[:200], "damaged"),
         (good.replace('"test-001"', '"test-000"'), "damaged"),
-        (good.replace('"frames_sha256": "', '"frames_sha256": "0'), "data set has changed"),
     ):
         path.write_text(text)
         with pytest.raises(IntegrityError, match=message):
@@ -124,6 +124,63 @@ def test_records_are_checked_before_they_are_believed(tmp_path: Path) -> None:
     path.unlink()
     run(request(out=out, videos=2))
     assert json.loads(path.read_text())["counts"] == json.loads(good)["counts"]
+
+
+def test_a_video_that_changed_on_disk_is_done_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_vspw(tmp_path / "data", videos={"a": 10, "b": 10})
+    mask = sorted((tmp_path / "data/data/b/mask").iterdir())[3]
+    kept = mask.read_bytes()
+    mask.unlink()
+    wanted = request(
+        protocol="vspw-80-44-gzs", data_root=tmp_path / "data", videos=None, frames=None, out=tmp_path / "run"
+    )
+    before = json.loads(run(wanted).read_text())
+    mask.write_bytes(kept)
+    after = json.loads(run(wanted).read_text())
+    assert (before["counts"]["annotated_frames"], after["counts"]["annotated_frames"]) == (19, 20)
+    assert "video 'b' has changed" in capsys.readouterr().err
+    fresh = run(replace(wanted, out=tmp_path / "anew"))
+    assert json.loads(fresh.read_text()) == after
+
+
+def test_label_maps_of_another_vocabulary_are_refused(tmp_path: Path) -> None:
+    make_vspw(tmp_path / "data", videos={"a": 4})
+    data = tmp_path / "data"
+    run(
+        request(
+            protocol="vspw-80-44",
+            data_root=data,
+            videos=None,
+            frames=None,
+            out=tmp_path / "run",
+            save_predictions=True,
+        )
+    )
+    for folder in (tmp_path / "run", tmp_path / "run/predictions"):
+        with pytest.raises(UserError, match="another vocabulary") as caught:
+            score(folder, "vspw-80-44-gzs", data_root=data, out=tmp_path / "scored")
+        assert "vspw-80-44" in str(caught.value)
+    assert score(tmp_path / "run", "vspw-80-44", data_root=data, out=tmp_path / "scored").is_file()
+
+
+def test_a_lost_manifest_is_made_again(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run(request(out=out, videos=2))
+    before = {p.name: p.stat().st_mtime_ns for p in (out / "records").iterdir()}
+    (out / "manifest.json").write_text("{")
+    with pytest.raises(IntegrityError, match="delete this file"):
+        run(request(out=out, videos=2))
+    (out / "manifest.json").unlink()
+    with pytest.raises(UserError, match="2 records of another run, and no manifest"):
+        run(request(out=out, videos=2, settings={"seed": "1"}))
+    run(request(out=out))
+    assert before.items() <= {p.name: p.stat().st_mtime_ns for p in (out / "records").iterdir()}.items()
+    assert RunDir(out).manifest()["videos"] == ["test-000", "test-001", "test-002"]
+    (out / "manifest.json").unlink()
+    run(request(out=out))
+    assert "random" in render([out], partial=True)
 
 
 def test_save_predictions_can_be_asked_for_later(tmp_path: Path, saved: Path) -> None:
@@ -160,6 +217,26 @@ def test_missing_and_extra_predictions(saved: Path, tmp_path: Path) -> None:
     (folder / ".DS_Store").write_bytes(b"")
     with pytest.raises(UserError, match="no videos of this protocol: elsewhere"):
         score(folder, "world-27-9", videos=3, frames=10, jobs=1, out=out)
+
+
+def test_a_partial_runs_limits_are_suggested(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(IncompleteError, match=r"partial run .*: --videos 3 --frames 10"):
+        score(saved, "world-27-9", jobs=1, out=tmp_path / "out")
+    with pytest.raises(IncompleteError, match="say which: --videos N"):
+        score(_copy(saved, tmp_path / "p"), "world-27-9", jobs=1, out=tmp_path / "out")
+
+
+def test_a_truncated_prediction_has_advice_of_its_own(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _copy(saved, tmp_path / "p")
+    victim = folder / "test-001/00003.png"
+    victim.write_bytes(victim.read_bytes()[:60])
+    with pytest.raises(UserError, match="a prediction cannot be used: truncated") as caught:
+        score(folder, "world-27-9", videos=3, frames=10, jobs=1, out=tmp_path / "out")
+    assert str(victim) in str(caught.value) and "--save-predictions" in str(caught.value)
+    assert "data verify" not in str(caught.value)
+    assert "check of the label maps: 3 videos done" in capsys.readouterr().err
 
 
 def test_changed_predictions_are_never_scored_with_old_records(saved: Path, tmp_path: Path) -> None:

@@ -116,6 +116,29 @@ def test_without_weights_the_file_is_named(method: Card) -> None:
     assert select("m", untrained=None, protocol=load_protocol("vspw-124")).untrained
 
 
+@pytest.mark.parametrize(
+    ("name", "protocol", "offered"),
+    [
+        ("maskclip", "camvid-8-3-gzs", False),
+        ("maskclip:world", "camvid-8-3-gzs", False),
+        ("ov2vss", "camvid-8-3-gzs", True),
+        ("ov2vss", "cityscapes-19", False),
+        ("closed-set", "camvid-8-3", True),
+    ],
+)
+def test_training_is_offered_where_it_works(name: str, protocol: str, offered: bool) -> None:
+    with pytest.raises(UserError) as caught:
+        select(name, protocol=load_protocol(protocol))
+    assert ("or train it:" in str(caught.value)) == offered
+    assert "--weights" in str(caught.value)
+
+
+def test_each_card_names_its_own_training() -> None:
+    found = cards()
+    assert "train --method closed-set" in found["closed-set"].official.file
+    assert "train --method ov2vss" in found["permuted-text"].official.file
+
+
 def test_weights_must_exist_and_make_sense(method: Card, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no weights file"):
         select("m", weights=tmp_path / "none.safetensors")

@@ -144,3 +144,12 @@ def test_apply_ignores_only_what_it_is_told() -> None:
 def test_long_lists_are_cut() -> None:
     with pytest.raises(UserError, match="and 14 more"):
         apply(_module(), {**_state(), **{f"n{i}": torch.zeros(1) for i in range(20)}})
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", pickle.dumps({"a": print})])
+def test_anything_named_safetensors_gets_one_message(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load_weights(path)
+    assert str(path) in str(caught.value)

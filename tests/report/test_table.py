@@ -14,7 +14,11 @@ from run_cases import PROTOCOL, VIDEOS, make_run, own_protocol
 
 from ovbench.cli.main import main
 from ovbench.core.errors import IncompleteError, IntegrityError, UserError
+from ovbench.metrics.groups import scored_groups
+from ovbench.metrics.sample import score_names
 from ovbench.protocol.load import load_protocol
+from ovbench.report.columns import columns_for
+from ovbench.report.model import Cell
 from ovbench.report.table import render
 from ovbench.store.rundir import RunDir
 
@@ -228,6 +232,8 @@ def test_csv_can_be_read_back(board):
     rows = list(csv.DictReader(io.StringIO(render(board, format="csv", columns="all"))))
     assert len(rows) == len(board)
     assert {r["protocol"] for r in rows} == {PROTOCOL} and {r["videos"] for r in rows} == {"8"}
+    assert {(r["frames"], r["annotated_frames"]) for r in rows} == {("32", "32")}
+    assert {(r["present.unseen"], r["scored.unseen"], r["scored.all"]) for r in rows} == {("3", "3", "11")}
     good = next(r for r in rows if r["method"] == "maskclip:good")
     summary = RunDir(board[0]).summary()
     assert float(good["unseen.miou"]) == pytest.approx(summary["scores"]["unseen"]["miou"], abs=1e-3)
@@ -247,6 +253,46 @@ def test_latex_is_escaped(tmp_path):
     body = text[text.index("\\midrule") : text.index("\\bottomrule")]
     columns = text[text.index("{tabular}{") + 10 :].partition("}")[0]
     assert body.count("&") == len(columns) - 1
+
+
+def empty(keys):
+    return {k: Cell(1.0 if k.startswith(("all", "seen.")) else None) for k in keys}
+
+
+@pytest.mark.parametrize("choice", ["default", "all"])
+def test_columns_without_a_value_stay_where_the_protocol_calls_for_them(choice):
+    def keys(name, headline):
+        protocol = load_protocol(name)
+        counts = {"scored_classes": {g: len(m) for g, m in scored_groups(protocol).items()}}
+        rows = [empty(score_names(protocol))]
+        return {c.key for c in columns_for(headline, counts, rows, choice, protocol)}
+
+    generalised = keys(PROTOCOL, "harmonic.miou")
+    assert {"harmonic.miou", "unseen.miou", "seen.miou", "seen_bias", "vc8.correct"} <= generalised
+    conventional = keys("vspw-80-44", "unseen.miou")
+    assert {"unseen.miou", "vc8.correct", "vc16.correct"} <= conventional
+    assert not {"seen.miou", "seen_bias", "harmonic.miou"} & conventional
+    assert not [k for k in keys("cityscapes-19", "unseen.miou") if k.startswith("vc")]
+
+
+def test_an_undefined_column_prints_a_gap(tmp_path):
+    run = make_run(tmp_path / "a", 0.5)
+    summary = RunDir(run).summary()
+    summary["scores"]["unseen"] = dict.fromkeys(summary["scores"]["unseen"])
+    summary["scores"] |= {"seen_bias": None, "harmonic": {"miou": None}}
+    RunDir(run).write_summary(summary)
+    head, _, row = [line for line in render([run], format="md").splitlines() if line.startswith("|")]
+    cells = dict(zip(*([c.strip() for c in line.split("|")] for line in (head, row)), strict=True))
+    assert cells["unseen mIoU"] == cells["seen bias"] == cells["harmonic mIoU"] == "-"
+
+
+def test_a_table_of_gaps_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "runs" / "a", 0.5, unfinished=True)
+    (table,) = tables([])
+    assert [(r["name"], r["note"]) for r in table["rows"]] == [("maskclip", "not finished")]
+    for format in ("text", "csv", "latex"):
+        assert "maskclip" in render([], format=format)
 
 
 def test_unknown_format_and_columns(board):
