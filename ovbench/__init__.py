@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from .protocol.vocabulary import Vocabulary as Vocabulary
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(importlib.import_module(_PUBLIC[name]), name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,14 @@ def create(
     Raises:
         UserError: unknown name, variant or option; weights that do not fit; a missing extra.
     """
-    return build(select(name, variant, options, weights, untrained), device=device)
+    selection = select(name, variant, options, weights, untrained)
+    if selection.untrained and untrained is None:
+        warnings.warn(
+            f"{name} has no weights here: it is filled with numbers made from its parameters' names, and what it "
+            "says means nothing (pass weights=FILE, or untrained=True to say that you know)",
+            stacklevel=2,
+        )
+    return build(selection, device=device)
 
 
 def build(

@@ -119,7 +119,7 @@ def _weights(
     name = None if weights is None or Path(weights).exists() else str(weights)
     shipped = shipped_weights(card, variant, protocol, name)
     if weights is not None and (name is None or shipped is None or untrained):
-        return _given_weights(card, Path(weights), untrained)
+        return _given_weights(card, variant, Path(weights), untrained)
     if untrained:
         return None, None, False, card.needs_weights
     if shipped is not None:
@@ -135,13 +135,13 @@ def _weights(
     raise _no_weights(card, variant, protocol)
 
 
-def _given_weights(card: Card, path: Path, untrained: bool | None) -> _Found:
+def _given_weights(card: Card, variant: str, path: Path, untrained: bool | None) -> _Found:
     if untrained:
         raise UserError("weights were given, and untrained ones asked for: choose one", where=path)
     if not (card.needs_weights or card.weights):
         raise UserError(f"method '{card.id}' takes no weights", where=path, hint="leave --weights out")
     if not path.is_file():
-        shipped = ", ".join(dict.fromkeys(entry.name for entry in card.weights))
+        shipped = ", ".join(entry.name for entry in card.weights if entry.variant == variant)
         hint = f"shipped weights go by name: {shipped}" if shipped else None
         raise UserError("there is no weights file here", where=path, hint=hint)
     return path, path.name, False, False
@@ -153,10 +153,12 @@ def shipped_weights(
     """The first weights of the card that fit the variant and the protocol (None: any protocol).
 
     Args:
-        name: one of the names that the card gives its weights ("seed1"); None: any.
+        name: one of the names that the card gives its weights ("seed1"); None: any. Weights that are asked
+            for by name are taken for any protocol.
     """
     for entry in card.weights:
-        fits = protocol is None or not entry.protocols or protocol.id in entry.protocols
+        anywhere = protocol is None or not entry.protocols or name is not None
+        fits = anywhere or (protocol is not None and protocol.id in entry.protocols)
         if entry.variant == variant and fits and name in (None, entry.name):
             return entry
     return None

@@ -39,6 +39,7 @@ def describe(protocol: Protocol) -> str:
         ("Scored", _scored(protocol)),
         ("Averages", f"{protocol.convention}: {CONVENTION_WORDS[protocol.convention]}."),
         ("Temporal", _temporal(protocol)),
+        ("Label maps", _positions(protocol)),
         ("Board", _board(protocol)),
         *((f"Group {name}", _names(protocol, name)) for name in protocol.groups if name != "all"),
         *((f"Note {i}", note) for i, note in enumerate(protocol.notes, 1)),
@@ -46,6 +47,14 @@ def describe(protocol: Protocol) -> str:
     head = f"{protocol.id}, version {protocol.version}: {protocol.title}"
     indent = max(len(label) for label, _ in paragraphs) + 2
     return "\n".join([head, "", *(_paragraph(label, text, indent) for label, text in paragraphs)])
+
+
+def _positions(protocol: Protocol) -> str:
+    """What each value of a label map means."""
+    names = protocol.vocabulary.names
+    other = 255 if len(names) <= 255 else 65535
+    listed = ", ".join(f"{i} {name}" for i, name in enumerate(names))
+    return f"values are positions in the vocabulary, {other} abstains: {listed}."
 
 
 def as_dict(protocol: Protocol) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovbench.core.errors import UserError
+from ovbench.store.rundir import RunDir
 
 from .model import Run
 
@@ -25,20 +26,32 @@ class Group:
 
 
 def open_runs(folders: Sequence[str | Path]) -> list[Run]:
-    """The runs in these folders; without any, all below ./runs, unfinished ones included.
+    """The runs in these folders, or below them; without any, all below ./runs.
+
+    Unfinished runs are included where they were found, not named; those in which nothing was done are not.
 
     Raises:
         UserError: a folder holds no run, or none was found.
         IncompleteError: a folder that was named holds an unfinished run.
     """
     if folders:
-        return [Run.open(folder) for folder in dict.fromkeys(map(Path, folders))]
-    found = [Run.open(folder, unfinished=True) for folder in find(RUNS)]
+        return [run for folder in dict.fromkeys(map(Path, folders)) for run in _opened(folder)]
+    found = _below(RUNS)
     if not found:
         raise UserError(
             "no runs were found", where=RUNS, hint="`ovbench demo` makes some; or name their folders"
         )
     return found
+
+
+def _opened(folder: Path) -> list[Run]:
+    below = [] if (folder / "manifest.json").is_file() else _below(folder)
+    return below or [Run.open(folder)]
+
+
+def _below(root: Path) -> list[Run]:
+    runs = [Run.open(folder, unfinished=True) for folder in find(root)]
+    return [run for run in runs if run.summary is not None or RunDir(run.path).finished()]
 
 
 def find(root: Path) -> Iterator[Path]:

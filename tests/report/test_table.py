@@ -308,9 +308,13 @@ def test_the_verb(board, capsys):
     assert done.value.code == 0
     assert "maskclip:good" in capsys.readouterr().out
     with pytest.raises(SystemExit) as failed:
-        main(["table", str(board[0].parent)])
+        main(["table", str(board[0] / "records")])
     assert failed.value.code == 2
     assert "not the folder of a run" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as done:
+        main(["table", str(board[0].parent), "--format", "md"])
+    assert done.value.code == 0
+    assert "maskclip:good" in capsys.readouterr().out
 
 
 def test_help_names_all_options():
