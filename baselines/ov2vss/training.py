@@ -45,8 +45,7 @@ class Training:
         self.targets = SeenTargets(setup.protocol)
         self.config = Config.from_options({**options, "seen": len(self.targets)})
         torch.manual_seed(seed)
-        clip_weights = str(options.get("clip_weights", "")) or None
-        self.module = Network(self.config, None if clip_weights is None else Path(clip_weights), setup.device)
+        self.module = Network(self.config, _clip_weights(setup, self.config), setup.device)
         if self.config.clip_trained:
             self.module.clip.train()
         self.text = self.module.text(self.targets.vocabulary).detach()
@@ -105,6 +104,16 @@ class Training:
             "seed": str(self.seed),
             "steps": str(self.steps),
         }
+
+
+def _clip_weights(setup: Setup, config: Config) -> Path | None:
+    given = str(setup.options.get("clip_weights", ""))
+    if not given and config.clip not in ("world", "tiny"):
+        raise UserError(
+            f"training '{setup.variant}' starts from a pre-trained CLIP ({config.clip}), and none was given",
+            hint="--set clip_weights=FILE (OpenAI's names, safetensors); or --variant small, which needs none",
+        )
+    return Path(given) if given else None
 
 
 class _Samples:

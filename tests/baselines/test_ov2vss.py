@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -241,3 +242,14 @@ def test_full_size_runs_from_the_same_code(variant: str) -> None:
     made.prepare(ovbench.Vocabulary(["road", "traffic light"]))
     maps = list(made.segment(video(2, size=(120, 216))))
     assert [m.shape for m in maps] == [(120, 216)] * 2
+
+
+def test_training_at_full_size_asks_for_a_pretrained_clip(tmp_path: Path) -> None:
+    from make_trees import make_vspw
+
+    from ovbench.engine.training import plan_training
+
+    make_vspw(tmp_path, videos={"a": 3}, split="train")
+    plan = plan_training("ov2vss", "vspw-80-44", data_root=tmp_path)
+    with pytest.raises(UserError, match="clip_weights"):
+        plan.build(0, 1)
