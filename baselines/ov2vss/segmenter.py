@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ovbench.core.types import Image, LabelMap
 from ovbench.datasets.base import ArrayVideo, Video
-from ovbench.methods.base import Segmenter, Setup, check_image
+from ovbench.methods.base import Segmenter, Setup, check_image, unused
 from ovbench.nn.scores import resize_scores
 from ovbench.protocol.vocabulary import Vocabulary
 
@@ -44,6 +44,9 @@ class OV2VSSSegmenter(Segmenter):
     def segment(self, video: Video) -> Iterator[LabelMap]:
         window = _FeatureWindow(self.network, video)
         for target in range(len(video)):
+            if not video.wanted(target):
+                yield unused()
+                continue
             size = video.image(target).shape[:2]
             scores = self._scores(window, target, (int(size[0]), int(size[1])))
             dtype = np.uint8 if len(self.vocabulary) <= 255 else np.uint16

@@ -66,6 +66,11 @@ class Video(ABC):
         """(H, W) raw ids of an annotated frame; raises `UserError` for an unreadable or colour mask."""
         return self._decode_truth(self._check(index))
 
+    def wanted(self, index: int) -> bool:
+        """Whether anybody looks at frame `index`'s label map. For one that is not wanted, a method may give
+        any label map, of any size, and save itself the work."""
+        return True
+
     def tags(self, index: int) -> Mapping[str, Any]:
         """Facts about a frame (the world's corruption tags); empty for real data."""
         return {}

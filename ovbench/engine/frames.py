@@ -85,6 +85,9 @@ def count_video(
         index = number - 1
         if number > len(view):
             raise _wrong_number(method, view, f"more than {len(view)}")
+        if not view.wanted(index):
+            counter.update(None, label_map)
+            continue
         where = f"video '{video.id}', frame '{video.frame_names[index]}'"
         label_map = check_label_map(label_map, names, method, where)
         if index in view.sizes and view.sizes[index] != label_map.shape:

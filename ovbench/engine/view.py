@@ -17,13 +17,14 @@ class MethodView(Video):
         inner: the video of the data set.
         frames: how many frames are shown; None for all.
         truth: whether the method may read masks (its card says `needs_truth`).
+        every: whether label maps of frames without truth are wanted too (to be saved).
 
     `sizes[i]` is (height, width) of every frame that was looked at; `seconds` the time spent decoding.
     """
 
-    def __init__(self, inner: Video, frames: int | None, truth: bool) -> None:
+    def __init__(self, inner: Video, frames: int | None, truth: bool, every: bool = True) -> None:
         super().__init__(inner.id, inner.frame_names[:frames])
-        self._inner, self._truth = inner, truth
+        self._inner, self._truth, self._every = inner, truth, every
         self.sizes: dict[int, tuple[int, int]] = {}
         self.seconds = 0.0
 
@@ -35,6 +36,9 @@ class MethodView(Video):
 
     def annotated(self, index: int) -> bool:
         return self._inner.annotated(self._check(index))
+
+    def wanted(self, index: int) -> bool:
+        return self._every or self.annotated(index)
 
     def image(self, index: int) -> Image:
         began = time.perf_counter()

@@ -98,7 +98,8 @@ class VideoWorker:
         """
         began = time.perf_counter()
         video = self.dataset.open(video_id)
-        view = MethodView(video, self.work.frames, self.work.selection.card.needs_truth)
+        needs_truth = self.work.selection.card.needs_truth
+        view = MethodView(video, self.work.frames, needs_truth, every=self.work.save_predictions)
         with disk_full_is_named(), ExitStack() as stack:
             writer = None
             if self.work.save_predictions:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ovbench.core.errors import UserError
-from ovbench.core.types import Image, LabelMap
+from ovbench.core.types import OTHER8, Image, LabelMap
 from ovbench.datasets.base import Dataset, Video
 from ovbench.protocol.schema import Protocol
 from ovbench.protocol.vocabulary import Vocabulary
@@ -57,6 +59,7 @@ class Segmenter(ABC):
     def segment(self, video: Video) -> Iterator[LabelMap]:
         """One (H, W) uint8/uint16 label map per frame, in frame order, at the frame's own size.
 
+        For a frame that is not `video.wanted`, `unused()` will do.
         No state may pass from one video to the next.
         """
 
@@ -74,6 +77,11 @@ def check_image(image: Image) -> Image:
     return image
 
 
+def unused() -> LabelMap:
+    """What stands for the label map of a frame that nobody looks at."""
+    return np.full((1, 1), OTHER8, np.uint8)
+
+
 class FrameSegmenter(Segmenter):
     """A method that looks at one frame at a time."""
 
@@ -82,5 +90,9 @@ class FrameSegmenter(Segmenter):
         """(H, W, 3) uint8 RGB -> (H, W) label map."""
 
     def segment(self, video: Video) -> Iterator[LabelMap]:
-        for image in video.images():
-            yield self.segment_frame(image)
+        if all(video.wanted(i) for i in range(len(video))):
+            for image in video.images():
+                yield self.segment_frame(image)
+            return
+        for index in range(len(video)):
+            yield self.segment_frame(video.image(index)) if video.wanted(index) else unused()

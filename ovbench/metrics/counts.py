@@ -92,13 +92,13 @@ class VideoCounter:
         _check_map("prediction", prediction)
         if truth is not None:
             self._check_sizes(truth, prediction)
-        if self._frames == 0:
-            self._first = prediction.shape
         if truth is None:
             self._last = None
             if self._windows is not None:
                 self._windows.skip()
         else:
+            if self._joint.frames == 0:
+                self._first = truth.shape
             self._count(truth, prediction, tag)
             self._last = truth.shape
         self._frames += 1

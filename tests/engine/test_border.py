@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from engine_runs import Scripted
-from make_trees import make_protocol
+from make_trees import make_cityscapes, make_protocol
 
 from ovbench.core.errors import UserError
-from ovbench.core.types import LabelMap
+from ovbench.core.types import Image, LabelMap
 from ovbench.datasets.base import ArrayVideo, Video
+from ovbench.datasets.open import open_dataset
 from ovbench.engine.frames import Counted, count_video
 from ovbench.engine.view import MethodView
-from ovbench.methods.base import Segmenter
+from ovbench.methods.base import FrameSegmenter, Segmenter
+from ovbench.methods.vote import VoteSegmenter
+from ovbench.protocol.load import load_protocol
 from ovbench.protocol.schema import Protocol
 
 PROTOCOL = make_protocol("folder", [3, 5, 7], ignore_ids=(255,), windows=())
@@ -123,3 +127,33 @@ def test_spoiled_frames_are_counted_apart() -> None:
     segmenter.prepare(PROTOCOL.vocabulary)
     counts = count_video(PROTOCOL, "mine", segmenter, video, MethodView(video, None, False)).counts
     assert {tag: c.frames for tag, c in counts.tags.items()} == {"clean": 1, "corrupted": 2}
+
+
+def test_frames_that_nobody_looks_at_are_not_segmented(tmp_path: Path) -> None:
+    make_cityscapes(tmp_path / "data", snippets={"frankfurt": [(0, 19)]})
+    protocol = load_protocol("cityscapes-19")
+    data = open_dataset(protocol, tmp_path / "data")
+    video = data.open(data.video_ids[0])
+    looked, results = {}, {}
+    for every in (True, False):
+        for vote in (False, True):
+            counted = _Counting()
+            segmenter: Segmenter = VoteSegmenter(counted, 4) if vote else counted
+            segmenter.prepare(protocol.vocabulary)
+            view = MethodView(video, None, False, every=every)
+            results[every, vote] = count_video(protocol, "mine", segmenter, video, view).counts
+            looked[every, vote] = counted.frames
+    assert looked == {(True, False): 30, (True, True): 30, (False, False): 1, (False, True): 4}
+    assert results[True, False] == results[False, False]
+    assert results[True, True] == results[False, True]
+
+
+class _Counting(FrameSegmenter):
+    """Bright pixels are class 1; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+
+    def segment_frame(self, image: Image) -> LabelMap:
+        self.frames += 1
+        return (image[..., 0] > 127).astype(np.uint8)
