@@ -86,6 +86,7 @@ def count_video(
         if number > len(view):
             raise _wrong_number(method, view, f"more than {len(view)}")
         if not view.wanted(index):
+            clock.frames.pop()  # a frame without work is no measurement
             counter.update(None, label_map)
             continue
         where = f"video '{video.id}', frame '{video.frame_names[index]}'"
