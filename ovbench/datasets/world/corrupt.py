@@ -25,7 +25,7 @@ class Corruption:
 
 
 def plan(stream: Stream, frames: int, height: int, width: int) -> list[Corruption | None]:
-    """Bursts of 2 to 5 bad frames, about 45 % of all; some bursts hit only a part of the frame."""
+    """Bursts of 2 to 5 bad frames, about half of all; some bursts hit only a part of the frame."""
     out: list[Corruption | None] = []
     while len(out) < frames:
         if not stream.chance(24):
