@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ovbench.core.errors import UserError
@@ -50,7 +50,7 @@ class Config:
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any], base: Config | None = None) -> Config:
+    def from_options(cls, options: Mapping[str, Any]) -> Config:
         """A configuration from a card's options; sizes may be written "96x160", ratios "1,2,4".
 
         Raises:
@@ -58,7 +58,7 @@ class Config:
         """
         names = {f.name for f in fields(cls)}
         changes = {k: _parse(k, v) for k, v in options.items() if k in names}
-        return replace(base or cls(), **changes)
+        return cls(**changes)
 
 
 def _parse(key: str, value: Any) -> Any:
@@ -71,5 +71,8 @@ def _parse(key: str, value: Any) -> Any:
             raise UserError(f"{key} must be at least 32x32, not '{value}'")
         return (height, width)
     if key == "pool_ratios":
-        return tuple(int(part) for part in str(value).split(","))
+        try:
+            return tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            raise UserError(f"{key} must look like 2,4, not '{value}'") from None
     return value

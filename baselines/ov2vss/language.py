@@ -117,11 +117,10 @@ class CostDecoder(nn.Module):
             x = x + _repeat(cue, k)
         x = self.enlarge(F.relu(x + self.mix_low(F.relu(x))))
         size = x.shape[-2:]
-        guide = [F.relu(self.guide(_resize(context, size)))]
-        cue_high = F.relu(self.cue_high(_resize(shallow, size)))
-        guide.append(cue_high if self.position_cue else torch.zeros_like(cue_high))
+        guide = F.relu(self.guide(_resize(context, size)))
+        high = F.relu(self.cue_high(_resize(shallow, size))) if self.position_cue else torch.zeros_like(guide)
         # A convolution of [cost, guide] is the sum of two; the guide's half is the same for every class.
-        x = self.from_cost(x) + _repeat(self.from_guide(torch.cat(guide, dim=1)), k)
+        x = self.from_cost(x) + _repeat(self.from_guide(torch.cat([guide, high], dim=1)), k)
         logits = self.out(F.relu(self.norm(x))).view(b, k, *size)
         if self.residual:
             mean = cost.mean(dim=2) * self.scale

@@ -80,23 +80,21 @@ class OV2VSS(nn.Module):
             auxiliary: also compute the auxiliary logits (training).
         """
         config = self.config
-        if not config.temporal:
-            clip = [clip[-1]] * len(clip)
         target = clip[-1]
-        context = self.fusion([f.scales for f in clip])
+        looked_at = clip if config.temporal else [target]
+        context = self.fusion([f.scales for f in (clip if config.temporal else [target] * len(clip))])
         enhanced = context if regions is None else self.enhance(context, regions)
-        cost = self._cost(clip, enhanced, self._text(text, clip))
+        cost = self._cost(looked_at, enhanced, self._text(text, looked_at))
         logits = self.decoder(cost, enhanced, target.scales[0])
         return Output(logits, self.auxiliary(context) if auxiliary else None)
 
     def _text(self, text: Tensor, clip: Sequence[FrameFeatures]) -> Tensor:
         """(B, K, P, E) text, refined by the clip where that is switched on."""
-        frames = clip if self.config.temporal else clip[-1:]
         if self.class_vectors is not None:
             text = self.class_vectors.expand(-1, self.config.templates, -1)
         if not self.config.video_text:
-            return text.expand(target_batch(clip), -1, -1, -1)
-        video = torch.cat([f.clip.flatten(2) for f in frames], dim=2).transpose(1, 2)
+            return text.expand(clip[-1].clip.shape[0], -1, -1, -1)
+        video = torch.cat([f.clip.flatten(2) for f in clip], dim=2).transpose(1, 2)
         refined: Tensor = self.encode_text(text, video)
         return refined
 
@@ -105,17 +103,11 @@ class OV2VSS(nn.Module):
         evidence = [clip[-1].clip]
         if self.carry is not None:
             grid = size_of(clip[-1].clip)
-            frames = clip if self.config.temporal else clip[-1:]
-            deep = [_to_grid(f.scales[-1], grid) for f in frames]
-            evidence.append(self.carry(_to_grid(context, grid), deep, [f.clip for f in frames]))
+            deep = [_to_grid(f.scales[-1], grid) for f in clip]
+            evidence.append(self.carry(_to_grid(context, grid), deep, [f.clip for f in clip]))
         text = F.normalize(text, dim=-1)
         cosines = [torch.einsum("bkpe,behw->bkphw", text, F.normalize(e, dim=1)) for e in evidence]
         return torch.cat(cosines, dim=2)
-
-
-def target_batch(clip: Sequence[FrameFeatures]) -> int:
-    """Batch size of a clip's features."""
-    return clip[-1].clip.shape[0]
 
 
 def _to_grid(x: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -49,7 +49,7 @@ class Training:
         if self.config.clip_trained:
             self.module.clip.train()
         self.text = self.module.text(self.targets.vocabulary).detach()
-        self.samples = _Samples(setup, self.module)
+        self.samples = _Samples(setup, self.module, self.targets)
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW; weight decay on matrices only."""
@@ -121,11 +121,11 @@ class _Samples:
 
     _KEPT_BYTES = 1 << 30
 
-    def __init__(self, setup: Setup, network: Network) -> None:
+    def __init__(self, setup: Setup, network: Network, targets: SeenTargets) -> None:
         assert setup.open_split is not None and setup.protocol is not None
         dataset = setup.open_split("train")
         self.network, self.options = network, setup.options
-        self.targets = SeenTargets(setup.protocol)
+        self.targets = targets
         self.videos = [dataset.open(v) for v in dataset.video_ids]
         self.labelled = [[i for i in range(len(v)) if v.annotated(i)] for v in self.videos]
         usable = [i for i, frames in enumerate(self.labelled) if frames]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,35 @@ class Video(ABC):
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} of video '{self.id}' with {len(self)} frames")
         return index
+
+
+class VideoView(Video):
+    """Another video as somebody is to see it; subclasses change what they mean to change.
+
+    Tags are not passed on.
+    """
+
+    def __init__(self, inner: Video, frames: int | None = None) -> None:
+        super().__init__(inner.id, inner.frame_names[:frames])
+        self._inner = inner
+
+    def annotated(self, index: int) -> bool:
+        return self._inner.annotated(self._check(index))
+
+    def image(self, index: int) -> Image:
+        return self._inner.image(self._check(index))
+
+    def images(self) -> Iterator[Image]:
+        return islice(self._inner.images(), len(self))
+
+    def truth(self, index: int) -> RawMask:
+        return self._inner.truth(self._check(index))
+
+    def _decode_image(self, index: int) -> Image:
+        return self._inner.image(index)
+
+    def _decode_truth(self, index: int) -> RawMask:
+        return self._inner.truth(index)
 
 
 class ArrayVideo(Video):

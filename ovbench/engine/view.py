@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from ovbench.core.errors import UserError
 from ovbench.core.types import Image, RawMask
-from ovbench.datasets.base import Video
+from ovbench.datasets.base import Video, VideoView
 
 
-class MethodView(Video):
+class MethodView(VideoView):
     """A video cut to its first frames, that hides truth and tags and measures decoding.
 
     Args:
@@ -23,8 +23,8 @@ class MethodView(Video):
     """
 
     def __init__(self, inner: Video, frames: int | None, truth: bool, every: bool = True) -> None:
-        super().__init__(inner.id, inner.frame_names[:frames])
-        self._inner, self._truth, self._every = inner, truth, every
+        super().__init__(inner, frames)
+        self._truth, self._every = truth, every
         self.sizes: dict[int, tuple[int, int]] = {}
         self.seconds = 0.0
 
@@ -33,9 +33,6 @@ class MethodView(Video):
         if len(self) == len(self._inner):
             return self._inner.listed_files
         return min(self._inner.listed_files, len(self))
-
-    def annotated(self, index: int) -> bool:
-        return self._inner.annotated(self._check(index))
 
     def wanted(self, index: int) -> bool:
         return self._every or self.annotated(index)
@@ -58,13 +55,7 @@ class MethodView(Video):
                 where=f"video '{self.id}', frame '{self.frame_names[index]}'",
                 hint="only control rows whose card says needs_truth = true may do that",
             )
-        return self._inner.truth(self._check(index))
-
-    def _decode_image(self, index: int) -> Image:
-        return self._inner.image(index)
-
-    def _decode_truth(self, index: int) -> RawMask:
-        return self._inner.truth(index)
+        return super().truth(index)
 
     def _seen(self, index: int, image: Image, began: float) -> Image:
         self.seconds += time.perf_counter() - began

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ovbench.core.errors import UserError
-from ovbench.core.types import Image, LabelMap, RawMask
-from ovbench.datasets.base import Video
+from ovbench.core.types import LabelMap
+from ovbench.datasets.base import Video, VideoView
 from ovbench.protocol.vocabulary import Vocabulary
 
 from .base import Segmenter
@@ -61,34 +61,16 @@ class VoteSegmenter(Segmenter):
         return {**self.inner.facts(), "vote_window": self.window}
 
 
-class _Voters(Video):
+class _Voters(VideoView):
     """The same video; wanted are also the frames that vote about a wanted one."""
 
     def __init__(self, inner: Video, before: int, after: int) -> None:
-        super().__init__(inner.id, inner.frame_names)
-        self._inner, self._before, self._after = inner, before, after
+        super().__init__(inner)
+        self._before, self._after = before, after
 
     def wanted(self, index: int) -> bool:
         first, last = max(0, index - self._after), min(len(self) - 1, index + self._before)
         return any(self._inner.wanted(i) for i in range(first, last + 1))
-
-    def annotated(self, index: int) -> bool:
-        return self._inner.annotated(index)
-
-    def image(self, index: int) -> Image:
-        return self._inner.image(index)
-
-    def images(self) -> Iterator[Image]:
-        return self._inner.images()
-
-    def truth(self, index: int) -> RawMask:
-        return self._inner.truth(index)
-
-    def _decode_image(self, index: int) -> Image:
-        return self._inner.image(index)
-
-    def _decode_truth(self, index: int) -> RawMask:
-        return self._inner.truth(index)
 
 
 def _forward(held: deque[LabelMap], current: int, before: int) -> int:

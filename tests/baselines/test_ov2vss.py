@@ -253,3 +253,8 @@ def test_training_at_full_size_asks_for_a_pretrained_clip(tmp_path: Path) -> Non
     plan = plan_training("ov2vss", "vspw-80-44", data_root=tmp_path)
     with pytest.raises(UserError, match="clip_weights"):
         plan.build(0, 1)
+
+
+def test_ratios_that_do_not_parse_are_refused() -> None:
+    with pytest.raises(UserError, match="pool_ratios"):
+        ovbench.create("ov2vss", variant="world", untrained=True, pool_ratios="2,x")
