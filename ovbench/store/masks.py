@@ -6,30 +6,21 @@ import io
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
 from ovbench.core.errors import UserError
 from ovbench.core.types import Image, LabelMap, RawMask
 
+from . import png
 from .atomic import write_bytes
+from .png import MAX_PIXELS as MAX_PIXELS
 
-MAX_PIXELS = 100_000_000
-"""Larger pictures are refused before they are decoded: a small file can claim any size."""
+if TYPE_CHECKING:
+    import PIL.Image
 
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    PIL.Image.DecompressionBombError,
-)
-_PNG = b"\x89PNG\r\n\x1a\n"
 _GREY_STEP = {2: 85, 4: 17}  # Pillow stretches 2- and 4-bit greys to 0..255; ids are the unstretched values
 _DAMAGED = "fetch or unpack this file again; `ovbench data verify` lists every damaged file"
 
@@ -42,13 +33,24 @@ def read_mask(path: str | Path) -> RawMask:
 
     Raises:
         UserError: missing, truncated or unreadable file, colour or alpha channels, lossy JPEG,
-            more than `MAX_PIXELS` pixels; the message names the file.
+            more than `MAX_PIXELS` pixels; a PNG that ends early or has a wrong checksum; the message
+            names the file.
     """
     path = Path(path)
     data = _read(path, "mask")
+    try:
+        quick = png.decode(data)
+    except png.DamagedError as error:
+        raise _unreadable(path, "mask", error) from error
+    return _by_pillow(data, path) if quick is None else quick
+
+
+def _by_pillow(data: bytes, path: Path) -> RawMask:
     with _open(data, path, "mask") as picture:
         _check_mask_mode(picture, path)
         values = _decode(picture, path, "mask")
+        if picture.format == "PNG" and (picture.info.get("interlace") or not values[-1].any()):
+            _check_length(data, path)
     depth, grey = _png_depth(data)
     if picture.mode == "P":
         return values
@@ -79,16 +81,18 @@ def read_image(path: str | Path) -> Image:
 
 def read_size(path: str | Path) -> tuple[int, int]:
     """(height, width) from a picture's header alone; raises `UserError` like `read_image`."""
+    import PIL.Image
+
     path = Path(path)
     try:
         with PIL.Image.open(path) as picture:
             return picture.height, picture.width
-    except _BROKEN as error:
+    except _broken() as error:
         raise _unreadable(path, "picture", error) from error
 
 
 def write_mask(path: str | Path, label_map: LabelMap) -> None:
-    """Write (H, W) ids atomically as grey PNG: 8 bit for uint8, 16 bit for uint16.
+    """Write (H, W) ids atomically as grey PNG of filter 0: 8 bit for uint8, 16 bit for uint16.
 
     Raises:
         TypeError: another dtype or number of dimensions.
@@ -101,10 +105,7 @@ def encode_mask(label_map: LabelMap) -> bytes:
     """The bytes of `write_mask`'s PNG file."""
     if label_map.ndim != 2 or label_map.dtype not in (np.uint8, np.uint16):
         raise TypeError(f"a label map is (H, W) uint8 or uint16, not {label_map.shape} {label_map.dtype}")
-    buffer = io.BytesIO()
-    picture = PIL.Image.fromarray(np.ascontiguousarray(label_map))
-    picture.save(buffer, format="PNG", compress_level=3)
-    return buffer.getvalue()
+    return png.encode(label_map)
 
 
 def _read(path: Path, kind: str) -> bytes:
@@ -119,9 +120,11 @@ def _read(path: Path, kind: str) -> bytes:
 
 
 def _open(data: bytes, path: Path, kind: str) -> PIL.Image.Image:
+    import PIL.Image  # not at the top: scoring simple masks never needs it, and it takes time to load
+
     try:
         picture = PIL.Image.open(io.BytesIO(data))
-    except _BROKEN as error:
+    except _broken() as error:
         raise _unreadable(path, kind, error) from error
     if picture.width * picture.height > MAX_PIXELS:
         raise UserError(
@@ -135,16 +138,30 @@ def _open(data: bytes, path: Path, kind: str) -> PIL.Image.Image:
 def _decode(picture: PIL.Image.Image, path: Path, kind: str, mode: str | None = None) -> NDArray[Any]:
     try:
         picture.load()
-        return np.array(picture if mode is None else picture.convert(mode))
-    except _BROKEN as error:
+        return np.array(picture if mode in (None, picture.mode) else picture.convert(mode))
+    except _broken() as error:
         raise _unreadable(path, kind, error) from error
 
 
+def _broken() -> tuple[type[Exception], ...]:
+    """What Pillow raises for files that are damaged or no pictures; called when something was raised."""
+    from PIL.Image import DecompressionBombError
+
+    return OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, DecompressionBombError
+
+
+def _check_length(data: bytes, path: Path) -> None:
+    try:
+        png.check_length(data)
+    except png.DamagedError as error:
+        raise _unreadable(path, "mask", error) from error
+
+
 def _unreadable(path: Path, kind: str, error: Exception) -> UserError:
-    if isinstance(error, PIL.UnidentifiedImageError):
-        reason = "it is no picture, or its header is damaged"
-    else:
-        reason = str(error)
+    from PIL import UnidentifiedImageError
+
+    no_picture = isinstance(error, UnidentifiedImageError)
+    reason = "it is no picture, or its header is damaged" if no_picture else str(error)
     return UserError(f"truncated or unreadable {kind}: {reason}", where=path, hint=_DAMAGED)
 
 
@@ -167,6 +184,6 @@ def _check_mask_mode(picture: PIL.Image.Image, path: Path) -> None:
 
 def _png_depth(data: bytes) -> tuple[int, bool]:
     """Bits per sample and whether the file is a grey PNG (IHDR: depth at byte 24, colour type at 25)."""
-    if data[:8] != _PNG or len(data) < 26:
+    if data[:8] != png.SIGNATURE or len(data) < 26:
         return 8, False
     return data[24], data[25] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from operator import attrgetter
 from pathlib import Path
 from typing import Self
 
@@ -51,5 +52,9 @@ def frames_on_disk(folder: Path) -> dict[str, Path]:
     """Frame stem -> file for the PNG files of one video's folder; hidden files are skipped."""
     if not folder.is_dir():
         return {}
-    found = (p for p in folder.iterdir() if p.suffix.lower() == ".png" and not p.name.startswith("."))
-    return {p.stem: p for p in sorted(found)}
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir(), key=attrgetter("name")):
+        stem, suffix = os.path.splitext(path.name)
+        if suffix.lower() == ".png" and not path.name.startswith("."):
+            found[stem] = path
+    return found

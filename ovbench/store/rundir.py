@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ class RunDir:
 
     def write_record(self, record: Record) -> None:
         """Commit a video. Everything else about it must be on disk before."""
-        write_json(self.record_path(record.video_id), record.to_json())
+        write_json(self.record_path(record.video_id), record.to_json(), indent=None)
 
     def finished(self) -> set[str]:
         """Ids of the videos that have a record."""
@@ -101,10 +101,16 @@ class RunDir:
 
         Their counts are plain JSON; `ovbench.engine.records.read_records` decodes them.
         """
+        return list(self.iterate(video_ids))
+
+    def iterate(self, video_ids: Iterable[str] | None = None) -> Iterator[Record]:
+        """The same one by one."""
         if video_ids is None:
             video_ids = self.manifest().get("videos") or sorted(self.finished())
-        found = (self.record(v) for v in video_ids)
-        return [r for r in found if r is not None]
+        for video_id in video_ids:
+            record = self.record(video_id)
+            if record is not None:
+                yield record
 
     def forget_results(self) -> None:
         """Remove summary and timing: they must not stand beside records they were not made from."""
