@@ -42,3 +42,12 @@ def camvid_root() -> Path:
     if not (root / "valannot").is_dir():
         pytest.skip("CamVid in the SegNet layout is not at ../shared/camvid")
     return root
+
+
+@pytest.fixture(scope="session")
+def golden_root() -> Path:
+    """Recordings of the official codes beside the checkout; without them the tests that need them are skipped."""
+    root = HERE.parent.parent / "shared" / "golden"
+    if not root.is_dir():
+        pytest.skip("recordings of the official codes are not at ../shared/golden")
+    return root

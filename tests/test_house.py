@@ -21,6 +21,7 @@ ROOMS = (
     "datasets",
     "metrics",
     "nn",
+    "flow",
     "methods",
     "engine",
     "baselines",
@@ -29,8 +30,8 @@ ROOMS = (
 )
 """Each room may import from those before it."""
 LIGHT = ("core", "protocol", "store", "stats", "datasets", "metrics", "report")
-HEAVY = ("torch", "torchvision", "open_clip", "timm", "safetensors", "segment_anything", "scipy")
-TORCH_MODULES = ("ovbench/engine/train.py",)
+HEAVY = ("torch", "torchvision", "open_clip", "timm", "safetensors", "segment_anything", "scipy", "cv2")
+TORCH_MODULES = ("ovbench/engine/train.py", "ovbench/engine/masks.py")
 """Outside nn and baselines, only these may import torch when they are imported."""
 
 MEDIAN_LINES, MOST_LINES, LONG_FILES = 150, 400, 0.05

@@ -20,6 +20,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "train": ("ovbench.cli.train", "Train a method on a protocol's seen classes."),
     "table": ("ovbench.cli.table", "Print a table of runs."),
     "compare": ("ovbench.cli.compare", "Compare two runs video by video."),
+    "explain": ("ovbench.cli.explain", "Say how a score came about."),
+    "export": ("ovbench.cli.export", "Write counts as CSV or Parquet, or label maps in another form."),
     "methods": ("ovbench.cli.methods", "List the methods, or explain one."),
     "protocols": ("ovbench.cli.protocols", "List the protocols, or explain one."),
     "data": ("ovbench.cli.data", "Check data sets."),

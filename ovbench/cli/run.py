@@ -33,6 +33,13 @@ import click
 @click.option("--threads", type=int, default=1, show_default=True, help="Threads of each worker.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/PROTOCOL/METHOD/KEY.")
 @click.option("--save-predictions", is_flag=True, help="Keep the label maps as PNG files.")
+@click.option(
+    "--flow",
+    multiple=True,
+    metavar="BACKEND",
+    help="Also temporal consistency along an optical flow: dis, dis-fast, farneback, raft-small=WEIGHTS, "
+    "raft-large=WEIGHTS, files=DIR; with -fb (dis-fb) occluded pixels are left out. May be repeated.",
+)
 @click.option("--fresh", is_flag=True, help="Delete the run in the folder and begin anew.")
 def command(
     method: str,
@@ -49,6 +56,7 @@ def command(
     threads: int,
     out: Path | None,
     save_predictions: bool,
+    flow: tuple[str, ...],
     fresh: bool,
 ) -> None:
     """Segment a protocol's videos with a method and score them.
@@ -76,6 +84,7 @@ def command(
         out=out,
         save_predictions=save_predictions,
         fresh=fresh,
+        flow=flow,
         command=tuple(sys.argv),
     )
     click.echo(run(request))

@@ -13,7 +13,8 @@ import click
     "--predictions",
     required=True,
     type=click.Path(path_type=Path),
-    help="Folder with VIDEO/FRAME.png of vocabulary indices, or the folder of a run that saved them.",
+    help="Folder with VIDEO/FRAME.png of vocabulary indices, VIDEO.json (run lengths) or VIDEO.npy/.npz; one "
+    ".json or .npz file; or the folder of a run that saved its label maps.",
 )
 @click.option("--protocol", required=True, help="Protocol id, or a path to a .toml.")
 @click.option(
@@ -25,6 +26,13 @@ import click
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Run folder; default: runs/PROTOCOL/predictions/KEY."
 )
+@click.option(
+    "--flow",
+    multiple=True,
+    metavar="BACKEND",
+    help="Also temporal consistency along an optical flow: dis, dis-fast, farneback, raft-small=WEIGHTS, "
+    "raft-large=WEIGHTS, files=DIR; with -fb (dis-fb) occluded pixels are left out. May be repeated.",
+)
 @click.option("--fresh", is_flag=True, help="Delete the run in the folder and begin anew.")
 def command(
     predictions: Path,
@@ -34,12 +42,13 @@ def command(
     frames: int | None,
     jobs: int | None,
     out: Path | None,
+    flow: tuple[str, ...],
     fresh: bool,
 ) -> None:
     """Score label maps that lie on disk.
 
-    Photographs are not needed. Missing frames: exit code 3, and nothing is written. The last line on
-    stdout is the path of summary.json.
+    Photographs are needed for --flow only. Missing frames: exit code 3, and nothing is written. The last
+    line on stdout is the path of summary.json.
     """
     from ovbench.engine.evaluate import score
 
@@ -52,6 +61,7 @@ def command(
         videos=videos,
         frames=frames,
         fresh=fresh,
+        flow=flow,
         command=tuple(sys.argv),
     )
     click.echo(summary)

@@ -28,6 +28,9 @@ import click
 @click.option(
     "--expect", metavar="M,M,...", help="Methods that should be there; the missing ones are shown as gaps."
 )
+@click.option(
+    "--convention", metavar="ID|all", help="Compute everything under another convention; all: side by side."
+)
 def command(
     run_dirs: tuple[Path, ...],
     protocol: str | None,
@@ -36,6 +39,7 @@ def command(
     partial: bool,
     mean_seeds: bool,
     expect: str | None,
+    convention: str | None,
 ) -> None:
     """Print a table of runs; without RUN_DIR of all below ./runs.
 
@@ -45,6 +49,13 @@ def command(
 
     wanted = [name.strip() for name in (expect or "").split(",") if name.strip()]
     text = render(
-        run_dirs, protocol, form, columns=columns, partial=partial, mean_seeds=mean_seeds, expect=wanted
+        run_dirs,
+        protocol,
+        form,
+        columns=columns,
+        partial=partial,
+        mean_seeds=mean_seeds,
+        expect=wanted,
+        convention=convention,
     )
     click.echo(text)

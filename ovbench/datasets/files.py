@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ovbench.core.errors import UserError, unknown
 from ovbench.core.paths import check_id
@@ -19,11 +18,14 @@ from .base import Dataset, Video
 from .howto import layout
 from .scan import Finding, Folder, natural
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 UNDECLARED = 254
 """What `Protocol.truth_table` holds for ids that nobody declared."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One frame: stem, photograph (None where absent or not needed) and mask (None: unannotated)."""
 
@@ -104,6 +106,8 @@ class FileVideo(Video):
 
     def images(self) -> Iterator[Image]:
         """All frames in order; the next one is decoded by a helper thread while this one is used."""
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(1, thread_name_prefix="ovbench-decode") as pool:
             try:
                 for index in range(len(self)):

@@ -13,6 +13,8 @@ from ovbench.core.errors import UserError
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 MASK_SUFFIXES = frozenset({".png"})
 
+_DIGITS = re.compile(r"([0-9]+)")
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -94,25 +96,25 @@ class Folder:
 def scan(path: Path, suffixes: frozenset[str]) -> Folder:
     """List a folder once: pictures by stem in natural order, hidden entries and strays aside."""
     try:
-        names = sorted(os.listdir(path), key=natural)
+        entries = {entry.name: entry for entry in path.iterdir()}
     except (FileNotFoundError, NotADirectoryError):
         return Folder(path, {}, (), (), -1)
     by_stem: dict[str, tuple[Path, ...]] = {}
     hidden, stray = [], []
-    for name in names:
+    for name in sorted(entries, key=natural):
         stem, suffix = os.path.splitext(name)
         if name.startswith("."):
             hidden.append(name)
         elif suffix.lower() in suffixes:
-            by_stem[stem] = (*by_stem.get(stem, ()), path / name)
+            by_stem[stem] = (*by_stem.get(stem, ()), entries[name])
         else:
             stray.append(name)
-    return Folder(path, by_stem, tuple(hidden), tuple(stray), len(names))
+    return Folder(path, by_stem, tuple(hidden), tuple(stray), len(entries))
 
 
 def natural(text: str) -> tuple[tuple[object, ...], str]:
     """Sort key: runs of digits compare as numbers, the rest as text ("f9" before "f10")."""
-    parts = re.split(r"([0-9]+)", text)
+    parts = _DIGITS.split(text)
     return tuple(int(p) if i % 2 else p for i, p in enumerate(parts)), text
 
 

@@ -36,6 +36,7 @@ def checks() -> Iterator[Check]:
     for name in _BASE:
         yield _package(name)
     yield from _models()
+    yield from _reading()
     machine = hardware()
     yield Check(
         "ok", f"{machine['cores']} usable cores, {machine['memory_gib']} GiB memory, {machine['cpu']}"
@@ -95,6 +96,25 @@ def _gpu() -> Check:
     if torch.cuda.is_available():
         return Check("ok", f"GPU: {torch.cuda.get_device_name()}")
     return Check("ok", "no GPU that torch can use; methods run on the CPU")
+
+
+def _reading() -> Iterator[Check]:
+    """Which of the optional, faster ways are active; every one gives the same numbers."""
+    from ovbench.core.native import SWITCH, absent_because, kernel_names
+    from ovbench.store.png import route
+
+    for name in kernel_names():
+        reason = absent_because(name)
+        if reason is None:
+            yield Check("ok", f"compiled kernel {name}")
+        else:
+            hint = "in a checkout: python hatch_build.py; otherwise install a C compiler, then ovbench again"
+            hint = f"unset {SWITCH}" if reason.startswith(SWITCH) else hint
+            yield Check("absent", f"compiled kernel {name}: {reason} (slower, same results)", hint)
+    if package_version("deflate") is None:
+        hint = "pip install 'ovbench[fast]'"
+        yield Check("absent", "extra 'fast' (libdeflate) is not installed (slower, same results)", hint)
+    yield Check("ok", f"masks are read by {route()}")
 
 
 def _cache() -> Check:

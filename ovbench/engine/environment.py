@@ -5,31 +5,36 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import ovbench
 from ovbench.core.errors import UserError, missing_extra
 from ovbench.core.paths import room
+from ovbench.core.plugins import installed_version
 
 from .progress import note
 
-_PACKAGES = ("numpy", "pillow", "torch", "torchvision", "open_clip_torch", "timm", "safetensors")
+_PACKAGES = (
+    "numpy",
+    "pillow",
+    "torch",
+    "torchvision",
+    "open_clip_torch",
+    "timm",
+    "safetensors",
+    "opencv-python-headless",
+)
 _ROOMS = ("core", "protocol", "datasets", "methods", "metrics", "nn")
 _DEVICE_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
 def package_version(name: str) -> str | None:
     """Installed version of a distribution, None when it is absent; imports nothing."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    return installed_version(name)
 
 
 def versions() -> dict[str, str | None]:
@@ -80,9 +85,13 @@ def git_state() -> dict[str, Any] | None:
 def code_sha256(folders: Iterable[Path] = ()) -> str:
     """SHA-256 over the source that decides label maps and counts, and over `folders` (the method's own)."""
     package = Path(ovbench.__file__).resolve().parent
-    trees = [package / name for name in _ROOMS]
+    return tree_sha256([*(package / name for name in _ROOMS), *folders])
+
+
+def tree_sha256(folders: Iterable[Path]) -> str:
+    """SHA-256 over the Python source below some folders."""
     total = hashlib.sha256()
-    for tree in [*trees, *folders]:
+    for tree in folders:
         for path in sorted(tree.rglob("*.py")):
             total.update(f"{tree.name}/{path.relative_to(tree).as_posix()}\n".encode())
             total.update(hashlib.sha256(path.read_bytes()).digest())
@@ -155,6 +164,8 @@ def _memory_gib() -> float | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
+    import subprocess
+
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +10,10 @@ from typing import Any
 
 from ovbench.core.errors import IncompleteError, IntegrityError, UserError
 from ovbench.datasets.open import open_dataset
+from ovbench.flow.open import parse_all
 from ovbench.methods.predictions import check_and_hash, predictions_root
 from ovbench.methods.select import select
+from ovbench.methods.stored.open import open_source
 from ovbench.metrics.score import summarize
 from ovbench.protocol.load import load_protocol
 from ovbench.protocol.schema import Protocol
@@ -23,7 +25,7 @@ from . import manifest
 from .plan import Plan, Request, make_plan
 from .pool import process_videos
 from .progress import Progress, note
-from .records import decode
+from .records import CountedVideo, read_records
 from .timing import timing_report
 from .worker import DiskFull, Work, disk_full_is_named
 
@@ -53,15 +55,17 @@ def score(
     videos: int | None = None,
     frames: int | None = None,
     fresh: bool = False,
+    flow: tuple[str, ...] = (),
     command: tuple[str, ...] = (),
 ) -> Path:
-    """Score label maps on disk, `<predictions>/<video>/<frame>.png`; photographs are not opened.
+    """Score label maps on disk, in any form that `ovbench.methods.stored` reads.
 
-    The counts are the same integers as those of the run that saved the label maps.
+    Photographs are opened for `flow` only. The counts are the same integers as those of the run that
+    saved the label maps.
 
     Raises:
         IncompleteError: missing videos or frames; nothing is written.
-        UserError: videos or frames that the protocol does not have.
+        UserError: videos or frames that the protocol does not have; photographs that `flow` needs are absent.
     """
     return _score(
         Request(
@@ -74,6 +78,7 @@ def score(
             videos=videos,
             frames=frames,
             fresh=fresh,
+            flow=flow,
             command=command,
         )
     )
@@ -90,10 +95,28 @@ def _score(request: Request) -> Path:
     _check_vocabulary(folder, protocol)
     dataset = open_dataset(protocol, request.data_root, need_images=False)
     chosen = tuple(dataset.video_ids)[: request.videos]
+    need_images = any(f.needs_images for f in parse_all(request.flow))
+    if need_images:
+        _check_photographs(request, protocol, chosen)
+    stored = open_source(folder, protocol.vocabulary, dataset.video_ids)
     with Progress("check of the label maps", len(chosen)) as progress:
-        source = check_and_hash(folder, dataset, chosen, request.frames, progress.advance)
+        source = check_and_hash(stored, dataset, chosen, request.frames, progress.advance)
     settings = {**request.settings, "folder": str(folder)}
-    return execute(make_plan(replace(request, settings=settings, need_images=False), source))
+    return execute(make_plan(replace(request, settings=settings, need_images=need_images), source, protocol))
+
+
+def _check_photographs(request: Request, protocol: Protocol, video_ids: Sequence[str]) -> None:
+    """Scoring needs no photographs, flow does."""
+    try:
+        dataset = open_dataset(protocol, request.data_root)
+        for video_id in video_ids:
+            dataset.open(video_id)
+    except UserError as error:
+        raise UserError(
+            f"--flow looks at the photographs, and they are not all here: {error.what}",
+            where=error.where,
+            hint="score without --flow, which needs none, or give flow from disk: --flow files=DIR",
+        ) from error
 
 
 def _check_vocabulary(folder: Path, protocol: Protocol) -> None:
@@ -196,7 +219,11 @@ def _work(directory: RunDir, plan: Plan, state: _State) -> None:
 
     with (
         Progress(label, len(plan.video_ids), len(state.finished)) as progress,
-        closing(process_videos(_orders(plan), left, min(plan.jobs, len(left)), keep)) as outcomes,
+        closing(
+            process_videos(
+                _orders(plan), left, min(plan.jobs, len(left)), keep, plan.dataset.frame_count, plan.protocol
+            )
+        ) as outcomes,
     ):
         for outcome in outcomes:
             state.finished.add(outcome.video_id)
@@ -206,18 +233,31 @@ def _work(directory: RunDir, plan: Plan, state: _State) -> None:
 
 
 def _finish(directory: RunDir, plan: Plan, state: _State) -> Path:
-    records = directory.records(plan.video_ids)
+    videos = read_records(directory, plan.video_ids)
     if state.peak_mib is not None or directory.timing() is None:
-        directory.write_timing(timing_report(plan, records, state.peak_mib, state.peak_gpu_mib))
+        directory.write_timing(timing_report(plan, videos, state.peak_mib, state.peak_gpu_mib))
     summary = summarize(
         plan.protocol,
-        [decode(r, directory.record_path(r.video_id)) for r in records],
+        videos,
         manifest.method_facts(plan),
         partial=plan.partial,
         expected_videos=plan.video_ids,
     )
     directory.write_summary(summary)
+    _note_pairs(plan, videos)
     return directory.summary_path
+
+
+def _note_pairs(plan: Plan, videos: Sequence[CountedVideo]) -> None:
+    """Say so where frames without a label map cost the flow scores pairs."""
+    there_are = sum(max(0, v.counts.frames - 1) for v in videos)
+    for spec in plan.flow:
+        counted = sum(len(v.counts.flow[spec.name].pairs) for v in videos)
+        if counted < there_are:
+            note(
+                f"flow '{spec.name}': {counted} of {there_are} pairs of neighbouring frames are compared; "
+                "the others lack a label map, or their frames differ in size"
+            )
 
 
 def _orders(plan: Plan) -> Work:
@@ -235,6 +275,8 @@ def _orders(plan: Plan) -> Work:
         save_predictions=request.save_predictions,
         need_images=request.need_images,
         label_maps=request.label_maps,
+        flow=plan.flow,
+        flow_device=plan.flow_device,
     )
 
 

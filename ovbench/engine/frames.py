@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ovbench.core.errors import UserError
 from ovbench.core.types import LabelMap, RawMask, other_of
 from ovbench.datasets.base import Video
+from ovbench.flow.compare import FlowComparison
 from ovbench.methods.base import Segmenter
-from ovbench.methods.labels import narrow, outside
+from ovbench.methods.labels import identity, narrow, outside
 from ovbench.metrics.counts import (
     LabelError,
     SizeError,
@@ -21,6 +22,7 @@ from ovbench.metrics.counts import (
     VideoCounts,
     counter_for,
 )
+from ovbench.metrics.joint import Runs
 from ovbench.protocol.schema import Protocol
 from ovbench.store.predictions import PredictionWriter
 
@@ -36,6 +38,7 @@ class Clock:
     decode: float = 0.0
     truth: float = 0.0
     count: float = 0.0
+    flow: float = 0.0
     write: float = 0.0
     frames: list[float] = field(default_factory=list)
 
@@ -66,12 +69,14 @@ def count_video(
     video: Video,
     view: MethodView,
     writer: PredictionWriter | None = None,
+    flow: FlowComparison | None = None,
 ) -> Counted:
     """Segment and count one video, frame by frame; nothing of it stays in memory.
 
     Args:
         video: with truth and tags; `view` is what the method gets of it.
         writer: stores the label maps as they come.
+        flow: compares them with their neighbours.
 
     Raises:
         UserError: a label map of wrong type, size or value, or one too many or too few; a truth id
@@ -87,23 +92,34 @@ def count_video(
             raise _wrong_number(method, view, f"more than {len(view)}")
         if not view.wanted(index):
             clock.frames.pop()  # a frame without work is no measurement
-            counter.update(None, label_map)
+            counter.skip()
+            if flow is not None:
+                flow.skip()
             continue
         where = f"video '{video.id}', frame '{video.frame_names[index]}'"
         label_map = check_label_map(label_map, names, method, where)
         if index in view.sizes and view.sizes[index] != label_map.shape:
             raise _wrong_size(method, label_map, view.sizes[index], where)
-        _count(counter, video, index, label_map, clock, _Frame(method, where, index in view.sizes))
+        runs = _count(counter, video, index, label_map, clock, _Frame(method, where, index in view.sizes))
+        if flow is not None:
+            _compare(flow, label_map, clock)
         began = time.perf_counter()
-        digest.update(f"{label_map.dtype.name}{label_map.shape}".encode())
-        digest.update(np.ascontiguousarray(label_map).data)
+        digest.update(identity(label_map, runs))
         if writer is not None:
             writer.write(video.frame_names[index], label_map)
         clock.write += time.perf_counter() - began
     if number < len(view):
         raise _wrong_number(method, view, f"only {number}")
     counts = counter.finish(view.listed_files)
+    if flow is not None:
+        counts = replace(counts, flow=flow.finish())
     return Counted(counts, video.fingerprint(len(view)), digest.hexdigest(), clock)
+
+
+def _compare(flow: FlowComparison, label_map: LabelMap, clock: Clock) -> None:
+    began = time.perf_counter()
+    flow.update(label_map)
+    clock.flow += time.perf_counter() - began
 
 
 def check_label_map(label_map: LabelMap, names: int, method: str, where: str) -> LabelMap:
@@ -144,13 +160,17 @@ def _count(
     label_map: LabelMap,
     clock: Clock,
     frame: _Frame,
-) -> None:
+) -> Runs | None:
+    """Count a frame; the runs of the label map, where counting has found them."""
     began = time.perf_counter()
     truth = video.truth(index) if video.annotated(index) else None
     read = time.perf_counter()
     clock.truth += read - began
     try:
-        counter.update(truth, label_map, _tag(video, index))
+        if truth is None:
+            counter.skip()  # whether such a frame is segmented depends on who asks, and counts must not
+        else:
+            counter.update(truth, label_map, _tag(video, index))
     except SizeError as error:
         raise _size_error(error, truth, label_map, frame) from error
     except LabelError as error:  # label maps were checked: this is the mask
@@ -160,6 +180,7 @@ def _count(
             hint=f"wrong protocol or wrong masks? {_VERIFY}",
         ) from error
     clock.count += time.perf_counter() - read
+    return None if truth is None else counter.runs
 
 
 def _tag(video: Video, index: int) -> str | None:

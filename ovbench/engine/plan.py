@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from ovbench.core.errors import UserError
 from ovbench.core.hashing import hash_file, hash_json
 from ovbench.datasets.base import Dataset
 from ovbench.datasets.open import open_dataset
+from ovbench.flow.open import FlowSpec, key_parts, parse_all
 from ovbench.methods.select import Selection, select
 from ovbench.protocol.load import load_protocol
 from ovbench.protocol.schema import Protocol
@@ -21,6 +22,7 @@ from .environment import (
     method_sources,
     package_version,
     resolve_device,
+    tree_sha256,
     usable_cores,
 )
 
@@ -45,6 +47,7 @@ class Request:
     save_predictions: bool = False
     fresh: bool = False
     need_images: bool = True
+    flow: tuple[str, ...] = ()  # backends of temporal consistency, as in `ovbench.flow.open.parse`
     label_maps: Path | None = None  # of the method that votes, saved by a run of it: not computed again
     command: tuple[str, ...] = ()
 
@@ -62,6 +65,8 @@ class Plan:
     video_ids: tuple[str, ...]
     partial: str | None
     key_parts: Mapping[str, Any]
+    flow: tuple[FlowSpec, ...] = ()
+    flow_device: str = "cpu"
 
     @property
     def run_key(self) -> str:
@@ -81,10 +86,11 @@ class Plan:
         return Path("runs", self.protocol.id, name, tail)
 
 
-def make_plan(request: Request, source_sha256: str | None = None) -> Plan:
+def make_plan(request: Request, source_sha256: str | None = None, protocol: Protocol | None = None) -> Plan:
     """Resolve a request.
 
     Args:
+        protocol: the request's, where the caller has loaded it.
         source_sha256: hash of what the method reads besides the frames (label maps on disk).
 
     Raises:
@@ -94,7 +100,7 @@ def make_plan(request: Request, source_sha256: str | None = None) -> Plan:
         value = getattr(request, name)
         if value is not None and value < 1:
             raise UserError(f"--{name} must be at least 1, not {value}")
-    protocol = load_protocol(request.protocol)
+    protocol = protocol or load_protocol(request.protocol)
     selection = select(
         request.method, request.variant, request.settings, request.weights, request.untrained, protocol
     )
@@ -104,7 +110,9 @@ def make_plan(request: Request, source_sha256: str | None = None) -> Plan:
     if not every:
         raise UserError(f"the split '{protocol.dataset.split}' holds no videos", where=protocol.id)
     chosen = every[: request.videos]
-    jobs = request.jobs or (1 if device == "cuda" else usable_cores())
+    flow = parse_all(request.flow)
+    flow_device = resolve_device(request.device, ("models",)) if any(f.needs_models for f in flow) else "cpu"
+    jobs = request.jobs or (1 if "cuda" in (device, flow_device) else usable_cores())
     return Plan(
         request=request,
         protocol=protocol,
@@ -114,7 +122,12 @@ def make_plan(request: Request, source_sha256: str | None = None) -> Plan:
         jobs=min(jobs, len(chosen)),
         video_ids=chosen,
         partial=_partial(len(chosen), len(every), request.frames),
-        key_parts=_key_parts(request, protocol, selection, device, source_sha256),
+        key_parts={
+            **_key_parts(request, protocol, selection, device, source_sha256),
+            **_flow_key(flow, chosen, flow_device),
+        },
+        flow=flow,
+        flow_device=flow_device,
     )
 
 
@@ -145,6 +158,15 @@ def _key_parts(
         "ovbench": ovbench.__version__,
         "code": code_sha256(method_sources(selection.card.folder)),
     }
+
+
+def _flow_key(flow: Sequence[FlowSpec], video_ids: Sequence[str], device: str) -> dict[str, Any]:
+    """Nothing for a run without flow: what computes it is then no part of the run."""
+    if not flow:
+        return {}
+    sources = [Path(ovbench.__file__).resolve().parent / "flow"]
+    parts = [key_parts(spec, video_ids, device) for spec in flow]
+    return {"flow": parts, "flow_code": tree_sha256(sources)}
 
 
 def public_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,5 +31,8 @@ def decode(record: Record, where: object = None) -> CountedVideo:
 
 
 def read_records(run: RunDir, video_ids: Iterable[str] | None = None) -> list[CountedVideo]:
-    """Finished videos in the order of `video_ids` (default: the manifest's); others are left out."""
-    return [decode(r, run.record_path(r.video_id)) for r in run.records(video_ids)]
+    """Finished videos in the order of `video_ids` (default: the manifest's); others are left out.
+
+    One is read at a time: its JSON takes several times the memory of its counts.
+    """
+    return [decode(r, run.record_path(r.video_id)) for r in run.iterate(video_ids)]

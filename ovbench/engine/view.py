@@ -17,14 +17,22 @@ class MethodView(VideoView):
         inner: the video of the data set.
         frames: how many frames are shown; None for all.
         truth: whether the method may read masks (its card says `needs_truth`).
-        every: whether label maps of frames without truth are wanted too (to be saved).
+        every: whether label maps of frames without truth are wanted too (saved, or compared along a flow).
+        absent: frames that the method has no label map for.
 
     `sizes[i]` is (height, width) of every frame that was looked at; `seconds` the time spent decoding.
     """
 
-    def __init__(self, inner: Video, frames: int | None, truth: bool, every: bool = True) -> None:
+    def __init__(
+        self,
+        inner: Video,
+        frames: int | None,
+        truth: bool,
+        every: bool = True,
+        absent: frozenset[int] = frozenset(),
+    ) -> None:
         super().__init__(inner, frames)
-        self._truth, self._every = truth, every
+        self._truth, self._every, self._absent = truth, every, absent
         self.sizes: dict[int, tuple[int, int]] = {}
         self.seconds = 0.0
 
@@ -35,7 +43,7 @@ class MethodView(VideoView):
         return min(self._inner.listed_files, len(self))
 
     def wanted(self, index: int) -> bool:
-        return self._every or self.annotated(index)
+        return self.annotated(index) or (self._every and index not in self._absent)
 
     def image(self, index: int) -> Image:
         began = time.perf_counter()

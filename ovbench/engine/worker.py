@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -15,18 +14,22 @@ from typing import Any
 from ovbench.core.errors import IncompleteError, IntegrityError, OvbenchError
 from ovbench.datasets.base import Dataset
 from ovbench.datasets.open import open_dataset
+from ovbench.flow.compare import FlowSet
+from ovbench.flow.open import FlowSpec
 from ovbench.methods.base import Segmenter
 from ovbench.methods.create import build
 from ovbench.methods.predictions import StoredPredictions, predictions_root
 from ovbench.methods.select import Selection
 from ovbench.methods.vote import VoteSegmenter
 from ovbench.protocol.load import load_protocol
+from ovbench.protocol.schema import Protocol
 from ovbench.store.predictions import PredictionWriter
 from ovbench.store.record import Record
 from ovbench.store.rundir import RunDir
 
 from .environment import peak_memory_mib
 from .frames import Clock, count_video
+from .timing import quantile
 from .view import MethodView
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -52,6 +55,8 @@ class Work:
     save_predictions: bool
     need_images: bool
     label_maps: Path | None
+    flow: tuple[FlowSpec, ...] = ()
+    flow_device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -67,13 +72,16 @@ class Outcome:
 class VideoWorker:
     """Segments, counts and stores videos.
 
+    Args:
+        protocol: the work's, where the caller has loaded it.
+
     Raises:
         UserError: when built: the method cannot be built or prepared.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, protocol: Protocol | None = None) -> None:
         self.work = work
-        self.protocol = load_protocol(work.protocol)
+        self.protocol = protocol or load_protocol(work.protocol)
         if self.protocol.hash != work.protocol_hash:
             raise IntegrityError(
                 "the protocol was edited while it is being run",
@@ -83,6 +91,7 @@ class VideoWorker:
         self.run = RunDir(work.out)
         self.dataset = self._open("test")
         self.segmenter = self._segmenter()
+        self.flows = FlowSet(work.flow, work.threads, work.flow_device) if work.flow else None
         self.first = True
 
     def facts(self) -> Mapping[str, Any]:
@@ -99,12 +108,17 @@ class VideoWorker:
         began = time.perf_counter()
         video = self.dataset.open(video_id)
         needs_truth = self.work.selection.card.needs_truth
-        view = MethodView(video, self.work.frames, needs_truth, every=self.work.save_predictions)
+        every = self.work.save_predictions or self.flows is not None
+        absent = self.segmenter.absent(video) if every else frozenset()
+        view = MethodView(video, self.work.frames, needs_truth, every, absent)
+        flow = None if self.flows is None else self.flows.video(video)
         with disk_full_is_named(), ExitStack() as stack:
             writer = None
             if self.work.save_predictions:
                 writer = stack.enter_context(PredictionWriter(self.run.predictions_path, video_id))
-            done = count_video(self.protocol, self.work.selection.id, self.segmenter, video, view, writer)
+            done = count_video(
+                self.protocol, self.work.selection.id, self.segmenter, video, view, writer, flow
+            )
             stack.close()
             timing = _timing(done.clock, time.perf_counter() - began, self.first)
             counts = done.counts.to_json()
@@ -161,8 +175,8 @@ def disk_full_is_named() -> Iterator[None]:
 
 def _timing(clock: Clock, total: float, first: bool) -> dict[str, Any]:
     """Seconds of one video; `first`: the worker warmed up on it."""
-    frames = sorted(clock.frames)
-    cuts = statistics.quantiles(frames, n=20) if len(frames) > 1 else frames * 19
+    frames = clock.frames
+    middle, slow = (quantile(frames, share) if frames else 0.0 for share in (0.5, 0.95))
     return {
         "frames": len(frames),
         "first_of_worker": first,
@@ -170,10 +184,11 @@ def _timing(clock: Clock, total: float, first: bool) -> dict[str, Any]:
         "decode_s": round(clock.decode, 6),
         "truth_s": round(clock.truth, 6),
         "count_s": round(clock.count, 6),
+        "flow_s": round(clock.flow, 6),
         "write_s": round(clock.write, 6),
         "total_s": round(total, 6),
-        "frame_ms_p50": round(statistics.median(frames) * 1e3, 3) if frames else None,
-        "frame_ms_p95": round(cuts[18] * 1e3, 3) if frames else None,
+        "frame_ms_p50": round(middle * 1e3, 3) if frames else None,
+        "frame_ms_p95": round(slow * 1e3, 3) if frames else None,
     }
 
 

@@ -63,6 +63,10 @@ class Segmenter(ABC):
         No state may pass from one video to the next.
         """
 
+    def absent(self, video: Video) -> frozenset[int]:
+        """Frames that it has no label map for at all (label maps on disk may leave out some without truth)."""
+        return frozenset()
+
     def facts(self) -> dict[str, Any]:
         """What a manifest should know beyond the setup (parameter count, text hashes, ...)."""
         return {}

@@ -3,141 +3,152 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ovbench.core.errors import IncompleteError, IntegrityError, UserError
-from ovbench.core.paths import check_id, inside
-from ovbench.core.types import LabelMap, RawMask, other_of
+from ovbench.core.types import LabelMap, other_of
 from ovbench.datasets.base import Dataset, Video
-from ovbench.store.masks import read_mask
-from ovbench.store.predictions import frames_on_disk
+from ovbench.protocol.vocabulary import Vocabulary
 from ovbench.store.record import read_json
 
-from .base import Segmenter, Setup
+from .base import Segmenter, Setup, unused
 from .labels import label_dtype, narrow
-
-_SHOWN = 5
+from .stored.open import FORMS, open_source
+from .stored.source import SHOWN, Source
 
 
 def build(setup: Setup) -> Segmenter:
-    """The method `predictions`; option `folder` holds `<video>/<frame>.png`."""
+    """The method `predictions`; option `folder` says where the label maps lie."""
     folder = str(setup.options["folder"])
     if not folder:
         raise UserError(
             "the method 'predictions' needs a folder of label maps",
             hint="--set folder=DIR, or `ovbench score --predictions DIR --protocol P`",
         )
-    return StoredPredictions(predictions_root(Path(folder)))
+    known = () if setup.open_split is None else setup.open_split("test").video_ids
+    return StoredPredictions(predictions_root(Path(folder)), known)
 
 
-def predictions_root(folder: Path) -> Path:
-    """The folder that holds the videos: `folder` itself, or its `predictions` when it is a run."""
-    if not folder.is_dir():
-        raise UserError("there is no folder of predictions here", where=folder)
-    if (folder / "manifest.json").is_file():
-        if not (folder / "predictions").is_dir():
+def predictions_root(path: Path) -> Path:
+    """What holds the label maps: `path` itself, or its `predictions` when it is a run."""
+    if not path.exists():
+        raise UserError("there is no folder of predictions here", where=path, hint=f"give {FORMS}")
+    if (path / "manifest.json").is_file():
+        if not (path / "predictions").is_dir():
             raise UserError(
                 "this run saved no predictions",
-                where=folder,
+                where=path,
                 hint="run it again with --save-predictions; what is finished is only redone for the files",
             )
-        return folder / "predictions"
-    return folder
+        return path / "predictions"
+    return path
 
 
 class StoredPredictions(Segmenter):
-    """Reads one PNG of vocabulary indices per frame; photographs are never opened.
+    """Label maps from disk, in any form that `open_source` knows; photographs are never opened.
 
     A frame without truth may be absent: it is given as "other" everywhere and counted nowhere.
+
+    Args:
+        path: as `predictions_root` gives it.
+        video_ids: the data set's videos, see `open_source`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, path: Path, video_ids: Collection[str] = ()) -> None:
+        self.path, self._known = path, video_ids
+        self._source: Source | None = None
+
+    def prepare(self, vocabulary: Vocabulary) -> None:
+        super().prepare(vocabulary)
+        self._source = None
+
+    @property
+    def source(self) -> Source:
+        """The label maps, opened when they are first wanted."""
+        if self._source is None:
+            self._source = open_source(self.path, self.vocabulary, self._known)
+        return self._source
+
+    def absent(self, video: Video) -> frozenset[int]:
+        here = self.source.frames(video.id, video.frame_names)
+        return frozenset(i for i, name in enumerate(video.frame_names) if name not in here)
 
     def segment(self, video: Video) -> Iterator[LabelMap]:
-        files = frames_on_disk(inside(self.folder, check_id("video", video.id)))
+        source, names = self.source, len(self.vocabulary)
+        here = source.frames(video.id, video.frame_names)
         shape: tuple[int, ...] | None = None
         for index, name in enumerate(video.frame_names):
-            if name in files:
-                label_map = narrow(_read(files[name]), len(self.vocabulary))
+            if name in here and video.wanted(index):
+                label_map = narrow(source.read(video.id, name), names)
                 shape = label_map.shape
+            elif not video.wanted(index):
+                label_map = unused()
             elif video.annotated(index):
-                raise _missing([f"{video.id}/{name}.png"], self.folder)
+                raise _missing([f"{video.id}/{name}{source.suffix}"], source)
             else:
                 if shape is None:
-                    shape = _read(next(iter(files.values()))).shape if files else (1, 1)
-                dtype = label_dtype(len(self.vocabulary))
+                    first = next((n for n in video.frame_names if n in here), None)
+                    shape = (1, 1) if first is None else source.read(video.id, first).shape
+                dtype = label_dtype(names)
                 label_map = np.full(shape, other_of(dtype), dtype)
             yield label_map
 
 
-def _read(path: Path) -> RawMask:
-    """`read_mask`, whose advice is about data sets, with advice about predictions."""
-    try:
-        return read_mask(path)
-    except UserError as error:
-        raise UserError(
-            f"a prediction cannot be used: {error.what}",
-            where=error.where,
-            hint="write this label map again, as a grey or palette PNG with one vocabulary index per pixel; "
-            "if a run saved it: delete it and give the same `ovbench run ... --save-predictions` again",
-        ) from error
-
-
 def check_and_hash(
-    folder: Path,
+    source: Source,
     dataset: Dataset,
     video_ids: Sequence[str],
     frames: int | None,
     progress: Callable[[str, int], None] | None = None,
 ) -> str:
-    """Check that every frame that is scored has a file and nothing is left over; hash all files.
+    """Check that every frame that is scored has a label map and nothing is left over; hash all that is used.
 
     Args:
-        progress: told each video that was read, and how many files of it.
+        progress: told each video that was read, and how many label maps of it.
 
     Returns:
-        SHA-256 over the names and bytes of the files that are used, so that scoring never goes on
-        with records of other predictions.
+        SHA-256 over the names and bytes of what is used, so that scoring never goes on with records of
+        other predictions.
 
     Raises:
         IncompleteError: missing videos or frames (the first few are named).
-        UserError: videos or frames that the protocol does not have.
+        UserError: videos or frames that the protocol does not have; a file that cannot be used.
     """
-    _refuse_extra_videos(folder, dataset)
+    _refuse_extra_videos(source, dataset)
     total = hashlib.sha256()
     missing: list[str] = []
     for video_id in video_ids:
         video = dataset.open(video_id)
-        files = frames_on_disk(inside(folder, check_id("video", video_id)))
+        here = source.frames(video_id, video.frame_names)
         if not getattr(dataset, "sparse", False):
-            _refuse_extra_frames(folder, video, files)
+            _refuse_extra_frames(source, video, here)
         names = video.frame_names[:frames]
-        for index, name in enumerate(names):
-            if name in files:
-                total.update(f"{video_id}/{name}\n".encode())
-                total.update(hashlib.sha256(files[name].read_bytes()).digest())
-            elif video.annotated(index):
-                missing.append(f"{video_id}/{name}.png")
+        found = [name for name in names if name in here]
+        missing += [
+            f"{video_id}/{name}{source.suffix}"
+            for index, name in enumerate(names)
+            if name not in here and video.annotated(index)
+        ]
+        source.hash_video(video_id, found, total)
         if progress is not None:
-            progress(video_id, sum(name in files for name in names))
+            progress(video_id, len(found))
     if missing:
-        raise _missing(missing, folder)
+        raise _missing(missing, source)
     return total.hexdigest()
 
 
-def _missing(names: Sequence[str], folder: Path) -> IncompleteError:
+def _missing(names: Sequence[str], source: Source) -> IncompleteError:
     videos = sorted({n.split("/")[0] for n in names})
-    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
     return IncompleteError(
         f"{len(names)} label maps are missing, in {len(videos)} videos: {shown}",
-        where=folder,
-        hint="expected <folder>/<video>/<frame>.png, named like the data set's frames; nothing was scored\n"
-        f"         {_partial_advice(folder)}",
+        where=source.path,
+        hint=f"expected {source.layout}, named like the data set's frames; nothing was scored\n"
+        f"         {_partial_advice(source.path)}",
     )
 
 
@@ -162,24 +173,24 @@ def _manifest_beside(folder: Path) -> dict[str, Any]:
         return {}  # the missing label maps are the message, not this
 
 
-def _refuse_extra_videos(folder: Path, dataset: Dataset) -> None:
+def _refuse_extra_videos(source: Source, dataset: Dataset) -> None:
     known = set(dataset.video_ids)
-    here = sorted(e.name for e in folder.iterdir() if not e.name.startswith("."))
-    extra = [name for name in here if name not in known]
+    extra = [name for name in source.video_ids() if name not in known]
     if extra:
         raise UserError(
-            f"{len(extra)} entries are no videos of this protocol: {', '.join(extra[:_SHOWN])}",
-            where=folder,
+            f"{len(extra)} entries are no videos of this protocol: {', '.join(extra[:SHOWN])}",
+            where=source.path,
             hint=f"its videos are named like {', '.join(list(dataset.video_ids)[:3])}; "
             "remove what does not belong, or choose the protocol that these were made for",
         )
 
 
-def _refuse_extra_frames(folder: Path, video: Video, files: dict[str, Path]) -> None:
-    extra = [name for name in files if name not in video.frame_names]
+def _refuse_extra_frames(source: Source, video: Video, here: Collection[str]) -> None:
+    frames = set(video.frame_names)
+    extra = [name for name in here if name not in frames]
     if extra:
         raise UserError(
-            f"{len(extra)} label maps are no frames of video '{video.id}': {', '.join(extra[:_SHOWN])}",
-            where=folder / video.id,
-            hint=f"its frames are named like {', '.join(video.frame_names[:3])}",
+            f"{len(extra)} label maps are no frames of video '{video.id}': {', '.join(extra[:SHOWN])}",
+            where=source.path,
+            hint=f"its frames are named like {', '.join(video.frame_names[:3])}; expected {source.layout}",
         )

@@ -57,6 +57,9 @@ class VoteSegmenter(Segmenter):
             yield _vote(held, current)
             current = _forward(held, current, self.before)
 
+    def absent(self, video: Video) -> frozenset[int]:
+        return self.inner.absent(video)
+
     def facts(self) -> dict[str, Any]:
         return {**self.inner.facts(), "vote_window": self.window}
 

@@ -9,12 +9,13 @@ right for nearly all ids, and the few others are patched.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+_VOIDS = 1 << 20  # past every class index
 _MAX_PATCHES = 8  # beyond this the look-up table is cheaper
 
 Patches: TypeAlias = tuple[tuple[np.uint8, np.uint8], ...]
@@ -40,48 +41,103 @@ class TruthCodes:
         self, table: NDArray[Any], class_of_vocabulary: NDArray[np.int64], scored: Sequence[int]
     ) -> None:
         ids = declared_ids(table)
-        classes = table[ids].astype(int)
-        code_of = _choose(ids, classes, class_of_vocabulary.tolist(), frozenset(scored))
+        kinds = _kinds(ids, table)
+        code_of = _choose(ids, kinds, class_of_vocabulary.tolist(), frozenset(scored))
         self.dtype = np.dtype(np.uint8 if max(code_of.values(), default=0) < 256 else np.uint16)
-        self._table = np.zeros(65536, self.dtype)
-        self._table[ids] = [code_of[c] for c in classes.tolist()]
-        self._scored = np.zeros(256 if self.dtype == np.uint8 else 65536, np.bool_)
-        self._scored[[code_of[c] for c in scored if c in code_of]] = True
-        self._first_name = _first_names(class_of_vocabulary)
-        count = int(self._scored.sum())
-        self._prefix = count if self._scored[:count].all() else None
-        self._shift = np.uint8(0)
-        self._patches: Patches | None = None
+        self.table = np.zeros(65536, self.dtype)
+        self.table[ids] = [code_of[c] for c in kinds.tolist()]
+        self.is_scored = np.zeros(256 if self.dtype == np.uint8 else 65536, np.bool_)
+        self.is_scored[[code_of[c] for c in scored if c in code_of]] = True
+        self.first_name = _first_names(class_of_vocabulary)
+        self.range = _range(self.is_scored, self.table[ids])
+        self.shift = np.uint8(0)
+        self.patches: Patches | None = None
         if self.dtype == np.uint8:
-            self._shift, self._patches = _plan(ids, self._table)
+            self.shift, self.patches = _plan(ids, self.table)
+        self._telling = tuple(patch for patch in self.patches or () if self._tells(*patch))
+        several = Counter(kinds.tolist())
+        self._shared = {i: k for i, k in zip(ids.tolist(), kinds.tolist(), strict=True) if several[k] > 1}
 
-    def encode(self, raw: NDArray[Any], out: NDArray[Any], scratch: NDArray[np.bool_]) -> None:
-        """Flat raw ids (declared ones only) -> codes in `out`; `scratch` is a mask of the same size."""
-        if raw.dtype != np.uint8 or self._patches is None:
-            np.take(self._table, raw, out=out, mode="clip")
+    @property
+    def aliased(self) -> bool:
+        """Whether two raw ids may have one code, so that equal codes do not mean equal ids."""
+        return bool(self._shared)
+
+    def mixed(self, seen: Collection[int]) -> bool:
+        """Whether the raw ids `seen` hold two with one code."""
+        shared = self._shared.keys() & seen
+        return len(shared) > len({self._shared[i] for i in shared})
+
+    def encode(
+        self,
+        raw: NDArray[Any],
+        present: Collection[int],
+        out: NDArray[Any],
+        scratch: NDArray[np.bool_],
+        scored_only: bool = False,
+    ) -> None:
+        """Flat raw ids -> codes in `out`.
+
+        Args:
+            present: the ids that occur. scratch: a mask of the same size.
+            scored_only: pixels that are not scored may get any other code that is not scored.
+        """
+        if raw.dtype != np.uint8 or self.patches is None:
+            np.take(self.table, raw, out=out, mode="clip")
             return
-        np.subtract(raw, self._shift, out=out)
-        for value, change in self._patches:
-            np.equal(raw, value, out=scratch)
-            patch = scratch.view(np.uint8)
-            patch *= change
-            out ^= patch
+        np.subtract(raw, self.shift, out=out)
+        for value, change in self._telling if scored_only else self.patches:
+            if int(value) in present:
+                np.equal(raw, value, out=scratch)
+                patch = scratch.view(np.uint8)
+                patch *= change
+                out ^= patch
+
+    def _tells(self, value: np.uint8, change: np.uint8) -> bool:
+        """Whether an id or what its code would be without the patch is scored."""
+        plain = np.array([value]) - self.shift
+        codes = np.concatenate([plain, plain ^ change])
+        found = np.empty(2, np.bool_)
+        self.scored(codes, found)
+        return bool(found.any())
 
     def scored(self, codes: NDArray[Any], out: NDArray[np.bool_]) -> None:
         """Which pixels are scored, written to `out`."""
-        if self._prefix is not None:
-            np.less(codes, self._prefix, out=out)
+        if self.range is None:
+            np.take(self.is_scored, codes, out=out, mode="clip")
+        elif self.range[0] == 0:
+            np.less(codes, self.range[1], out=out)
         else:
-            np.take(self._scored, codes, out=out, mode="clip")
+            np.less(codes - codes.dtype.type(self.range[0]), self.range[1], out=out)
 
-    def right(
-        self, codes: NDArray[Any], prediction: NDArray[Any], scored: NDArray[np.bool_], out: NDArray[np.bool_]
-    ) -> None:
-        """Which scored pixels are predicted as their class, written to `out`."""
-        if self._first_name is not None:
-            prediction = self._first_name[prediction]
+    def hits(self, codes: NDArray[Any], prediction: NDArray[Any], out: NDArray[np.bool_]) -> None:
+        """Where the prediction names the truth's class, written to `out`; of use on scored pixels only."""
+        if self.first_name is not None:
+            prediction = self.first_name[prediction]
         np.equal(codes, prediction, out=out)
-        out &= scored
+
+
+def _range(scored: NDArray[np.bool_], used: NDArray[Any]) -> tuple[int, int] | None:
+    """(first, count) such that the used codes first..first + count - 1 are the scored ones; else None."""
+    codes = np.flatnonzero(scored)
+    if not codes.size:
+        return (0, 0)
+    first, last = int(codes[0]), int(codes[-1])
+    between = used[(used >= first) & (used <= last)]
+    if not scored[between].all() or last - first + 1 > np.iinfo(used.dtype).max:
+        return None
+    return first, last - first + 1
+
+
+def _kinds(ids: NDArray[np.int64], table: NDArray[Any]) -> NDArray[Any]:
+    """(D,) what each id counts as where constancy is asked: its class, or a void of its own.
+
+    Ids 0 and 255 are one void, as in the VSPW scripts.
+    """
+    void = np.iinfo(table.dtype).max
+    kinds = table[ids].astype(int)
+    own = np.where(ids == 255, 0, ids) + _VOIDS if 0 in ids[kinds == void] else ids + _VOIDS
+    return np.where(kinds == void, own, kinds)
 
 
 def _first_names(class_of_vocabulary: NDArray[np.int64]) -> NDArray[np.uint16] | None:

@@ -13,9 +13,10 @@ from ovbench.core.types import OTHER8, OTHER16, LabelMap, RawMask
 from ovbench.protocol.schema import Protocol
 
 from .codes import TruthCodes, declared_ids
-from .joint import JointCounter, LabelError, Pairs
+from .framecounts import frame_counter
+from .joint import LabelError, Pairs, Runs
+from .series import JointSeries, SeriesBuilder
 from .videocounts import OTHER, Joint, TagCounts, VideoCounts, WindowCounts
-from .windows import WindowCounter
 
 __all__ = [
     "OTHER",
@@ -51,7 +52,8 @@ class VideoCounter:
         scored_classes: class indices whose truth pixels are scored.
         windows: window lengths; () where consistency is not asked for.
 
-    Memory does not depend on the number of frames, apart from six integers per window.
+    Memory does not depend on the number of frames, apart from eight integers a window and the entries of
+    each frame's joint histogram.
     """
 
     def __init__(
@@ -64,13 +66,11 @@ class VideoCounter:
         if any(n < 1 for n in windows):
             raise UserError(f"a window holds at least one frame, not {min(windows)}")
         names = np.asarray(class_of_vocabulary, np.int64)
-        self._names = len(names)
+        self._names, self._windows = len(names), tuple(windows)
         self._pairs = Pairs(declared_ids(truth_table), self._names)
-        self._joint = JointCounter(self._pairs)
-        self._tags: dict[str, JointCounter] = {}
-        self._windows: WindowCounter | None = None
-        if windows:
-            self._windows = WindowCounter(TruthCodes(truth_table, names, scored_classes), windows)
+        self._frame = frame_counter(self._pairs, TruthCodes(truth_table, names, scored_classes), windows)
+        self._series = SeriesBuilder()
+        self._tags: list[str | None] = []  # of the annotated frames
         self._frames = 0
         self._first: tuple[int, ...] = (0, 0)
         self._last: tuple[int, ...] | None = None  # size of the frame before; None after a gap
@@ -79,8 +79,8 @@ class VideoCounter:
         """Count the next frame.
 
         Args:
-            truth: (H, W) uint8/uint16 raw ids; None for a frame without annotation, which is counted
-                nowhere and interrupts windows.
+            truth: (H, W) uint8/uint16 raw ids; None for a frame without annotation, which interrupts
+                windows and counts only for changes of the prediction.
             prediction: (H, W) uint8/uint16 vocabulary indices; 255 (65535) is "other".
             tag: frames with this tag are also counted apart.
 
@@ -90,43 +90,53 @@ class VideoCounter:
             UserError: not (H, W) uint8/uint16, or empty.
         """
         _check_map("prediction", prediction)
-        if truth is not None:
-            self._check_sizes(truth, prediction)
+        flat = self._fit(np.ascontiguousarray(prediction).reshape(-1))
         if truth is None:
             self._last = None
-            if self._windows is not None:
-                self._windows.skip()
+            self._frame.update(self._frames, None, flat, prediction.shape)
         else:
-            if self._joint.frames == 0:
+            self._check_sizes(truth, prediction)
+            if not self._tags:
                 self._first = truth.shape
-            self._count(truth, prediction, tag)
+            raw = np.ascontiguousarray(truth).reshape(-1)
+            columns = self._frame.update(self._frames, raw, flat, prediction.shape)
+            assert columns is not None
+            self._series.add(self._frames, *columns)
+            self._tags.append(tag)
             self._last = truth.shape
         self._frames += 1
 
+    def skip(self) -> None:
+        """The next frame was not segmented: it is counted nowhere and interrupts windows and changes."""
+        self._last = None
+        self._frame.skip()
+        self._frames += 1
+
+    @property
+    def runs(self) -> Runs | None:
+        """Runs of the last prediction that was counted with truth, where they are known; flat, in its dtype."""
+        return self._frame.runs
+
     def finish(self, listed_files: int | None = None) -> VideoCounts:
         """The counts; `listed_files` is the number of files in the mask folder, hidden ones included."""
+        windows, changes = self._frame.finish()
+        series = self._series.series()
         return VideoCounts(
             frames=self._frames,
-            annotated=self._joint.frames,
+            annotated=len(series),
             listed_files=self._frames if listed_files is None else listed_files,
             height=self._first[0],
             width=self._first[1],
-            joint=self._joint.joint(),
-            windows={} if self._windows is None else self._windows.finish(),
-            tags={t: TagCounts(c.frames, c.joint()) for t, c in sorted(self._tags.items())},
+            joint=Joint(*series.total()),
+            windows=windows,
+            tags={t: self._tagged(t, series) for t in sorted({t for t in self._tags if t is not None})},
+            per_frame=series,
+            changes=changes,
         )
 
-    def _count(self, truth: RawMask, prediction: LabelMap, tag: str | None) -> None:
-        raw = np.ascontiguousarray(truth).reshape(-1)
-        flat = self._fit(np.ascontiguousarray(prediction).reshape(-1))
-        codes, weights = self._pairs.of(raw, flat)
-        self._joint.add(codes, weights)
-        if tag is not None:
-            if tag not in self._tags:
-                self._tags[tag] = JointCounter(self._pairs)
-            self._tags[tag].add(codes, weights)
-        if self._windows is not None:
-            self._windows.update(raw, flat)
+    def _tagged(self, tag: str, series: JointSeries) -> TagCounts:
+        chosen = np.array([t == tag for t in self._tags])
+        return TagCounts(int(chosen.sum()), Joint(*series.total(chosen)))
 
     def _fit(self, prediction: LabelMap) -> LabelMap:
         """The narrowest dtype that holds the vocabulary and "other", whatever the method yields."""
@@ -145,7 +155,7 @@ class VideoCounter:
         _check_map("truth", truth)
         if truth.shape != prediction.shape:
             raise SizeError("truth and prediction differ in size", truth.shape, prediction.shape)
-        if self._windows is not None and self._last not in (None, truth.shape):
+        if self._windows and self._last not in (None, truth.shape):
             assert self._last is not None
             raise SizeError(
                 "the frame size changes inside a video, so windows cannot be counted", self._last, truth.shape

@@ -9,6 +9,9 @@ from ovbench.protocol.schema import Protocol
 
 Classes = NDArray[np.int64]
 
+PARTS = ("", "thing", "stuff")
+"""Every group is scored whole, and its things and stuff apart."""
+
 
 def scored_groups(protocol: Protocol) -> dict[str, Classes]:
     """Group name -> (K,) class indices that are scored; all, seen, unseen first, then named groups.
@@ -22,5 +25,13 @@ def scored_groups(protocol: Protocol) -> dict[str, Classes]:
 
 
 def of_kind(protocol: Protocol, classes: Classes, kind: str) -> Classes:
-    """Those of the classes that are of a kind ("thing" or "stuff")."""
-    return np.array([c for c in classes.tolist() if protocol.classes[c].kind == kind], np.int64)
+    """Those of the classes that are of a kind ("thing" or "stuff"; "": all of them)."""
+    return np.array([c for c in classes.tolist() if kind in ("", protocol.classes[c].kind)], np.int64)
+
+
+def scored_parts(protocol: Protocol) -> dict[str, tuple[Classes, ...]]:
+    """Group name -> its classes, one array for each of `PARTS`."""
+    groups = scored_groups(protocol)
+    return {
+        name: tuple(of_kind(protocol, members, kind) for kind in PARTS) for name, members in groups.items()
+    }

@@ -1,68 +1,91 @@
-"""From pixel sums per class to scores in percent. Vectorised over leading axes; NaN: undefined.
-
-All functions take float64 arrays (R, K) with the intersection, truth and prediction pixels of K
-classes in R resamples (R = 1 for a run as it is).
-"""
+"""From pixel sums per class to scores in percent, for many resamples at once. NaN: undefined."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .conventions import Convention
+from .groups import Classes
 
 Floats = NDArray[np.float64]
 
 METRICS = ("miou", "fwiou", "macc", "pacc")
+COLUMNS = (*METRICS, "things_miou", "stuff_miou")
+"""What a group of classes is scored with."""
 
 
 def class_scores(intersection: Floats, truth: Floats, prediction: Floats) -> tuple[Floats, Floats]:
-    """IoU and accuracy of each class in percent; NaN where the denominator is 0."""
-    return _ratio(intersection, truth + prediction - intersection), _ratio(intersection, truth)
+    """IoU and accuracy of each class in percent, in any shape; NaN where the denominator is 0."""
+    return (
+        ratio(100.0 * intersection, truth + prediction - intersection),
+        ratio(100.0 * intersection, truth),
+    )
 
 
-def group_scores(intersection: Floats, truth: Floats, prediction: Floats, rule: Convention) -> Floats:
-    """(R, 4) mIoU, frequency-weighted IoU, mean accuracy and pixel accuracy of a group of classes.
+def pooled_scores(
+    parts: Iterable[Sequence[Classes]], sums: Sequence[Floats], rule: Convention
+) -> list[tuple[Floats, ...]]:
+    """Scores of groups of classes from sums over the run.
 
     fwIoU weighs each class by its share of the group's truth; pixel accuracy is the share of the
     group's truth pixels that are right. All are NaN when the group has no truth pixel.
+
+    Args:
+        parts: for each group its classes: all, things, stuff (as `scored_parts` gives them).
+        sums: intersection, truth and prediction, each (C, R): classes by resamples.
+
+    Returns:
+        For each group (R,) arrays in the order of `COLUMNS`.
     """
-    iou, acc = class_scores(intersection, truth, prediction)
-    pixels = truth.sum(axis=-1)
-    scores = np.stack(
-        [
-            _mean(iou, rule.enters_iou(truth, prediction)),
-            _divide(np.where(truth > 0, truth * iou, 0.0).sum(axis=-1), pixels),
-            _mean(acc, rule.enters_acc(truth, prediction)),
-            _ratio(intersection.sum(axis=-1), pixels),
-        ],
-        axis=-1,
-    )
-    scores[pixels == 0] = np.nan
-    return scores
+    hit, truth, guess = sums
+    # A class without a value (absent, but counted) adds 0, and one that does not enter has no hits:
+    # under every rule the sum is the same, only the number of classes differs.
+    iou = ratio(100.0 * hit, truth + guess - hit, 0.0)
+    acc = ratio(100.0 * hit, truth, 0.0)
+    weighed = truth * iou
+    over_iou, over_acc = (f(truth, guess).astype(np.float64) for f in (rule.enters_iou, rule.enters_acc))
 
+    def mean_iou(classes: Classes, pixels: Floats) -> Floats:
+        return np.where(pixels > 0, ratio(_sum(iou, classes), _sum(over_iou, classes)), np.nan)
 
-def mean_iou(intersection: Floats, truth: Floats, prediction: Floats, rule: Convention) -> Floats:
-    """(R,) mIoU alone."""
-    return group_scores(intersection, truth, prediction, rule)[..., 0]
+    found: list[tuple[Floats, ...]] = []
+    for whole, things, stuff in parts:
+        pixels = _sum(truth, whole)
+        macc = ratio(_sum(acc, whole), _sum(over_acc, whole))
+        found.append(
+            (
+                mean_iou(whole, pixels),
+                ratio(_sum(weighed, whole), pixels),
+                np.where(pixels > 0, macc, np.nan),
+                ratio(100.0 * _sum(hit, whole), pixels),
+                mean_iou(things, _sum(truth, things)),
+                mean_iou(stuff, _sum(truth, stuff)),
+            )
+        )
+    return found
 
 
 def harmonic(first: Floats, second: Floats) -> Floats:
     """Harmonic mean 2ab/(a+b): 0 where both are 0, NaN where either is NaN."""
     total = first + second
-    return np.where(total == 0, 0.0, _divide(2 * first * second, total))
+    return np.where(total == 0, 0.0, ratio(2 * first * second, total))
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    return _divide(100.0 * part, whole)
+def ratio(part: Floats, whole: Floats, otherwise: float = np.nan) -> Floats:
+    """part / whole; `otherwise` where the whole is 0."""
+    shape = np.broadcast(part, whole).shape
+    quotient: Floats = np.divide(part, whole, out=np.full(shape, otherwise), where=whole != 0)
+    return quotient
 
 
-def _divide(part: Floats, whole: Floats) -> Floats:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(whole == 0, np.nan, part / whole)
-
-
-def _mean(values: Floats, enters: NDArray[np.bool_]) -> Floats:
-    """Mean over the classes that enter; one without a value (absent, but counted) adds 0."""
-    added = np.where(enters & ~np.isnan(values), values, 0.0).sum(axis=-1)
-    return _divide(added, enters.sum(axis=-1).astype(np.float64))
+def _sum(rows: Floats, classes: Classes) -> Floats:
+    """(C, R) -> (R,) over some classes. Added row by row, in class order, whatever library is below."""
+    if len(classes) and classes[-1] - classes[0] == len(classes) - 1:
+        rows = rows[classes[0] : classes[-1] + 1]  # most groups are a range: no copy
+    else:
+        rows = rows[classes]
+    total: Floats = np.add.reduce(rows, axis=0)
+    return total

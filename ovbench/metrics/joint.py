@@ -1,19 +1,23 @@
-"""The joint histogram of truth and prediction over the pixels of many frames."""
+"""The joint histogram of truth and prediction over the pixels of a frame."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .videocounts import OTHER, Joint
+from ovbench.core.types import other_of
+
+from .videocounts import OTHER
 
 _DENSE_CUTS = 12  # more than one cut in so many pixels: count pixels, not runs
-_PENDING = 1 << 17  # runs kept before they are added up
-_TABLE_CELLS = 1 << 20  # larger tables of pairs are kept sparse
+_TABLE_WIDTH = 256  # more labels than this are kept in a sparse table
 
-Flat = NDArray[Any]
+Flat: TypeAlias = NDArray[Any]
+Columns: TypeAlias = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+Runs: TypeAlias = tuple[NDArray[np.int64], NDArray[Any]]
+"""Index of each run's last pixel, and its value."""
 
 
 class LabelError(ValueError):
@@ -34,70 +38,106 @@ class LabelError(ValueError):
 
 
 class Pairs:
-    """Turns two maps into weighted pair codes: `row * (V + 1) + column`.
+    """Counts how often each pair of truth and prediction occurs in a frame.
 
     Args:
         declared: (D,) raw ids that may occur in the truth, ascending.
-        names: V, the size of the vocabulary; column V is "other".
+        names: V, the size of the vocabulary.
 
     Label maps have long runs along a row: the pair is looked up once per run and weighted by its
     length. Maps with many runs (noise) are counted pixel by pixel, which bounds the cost.
+
+    `runs` are those of the last prediction, None where it was counted pixel by pixel.
     """
 
     def __init__(self, declared: NDArray[np.int64], names: int) -> None:
         self.declared, self.names = declared, names
-        self.cells = len(declared) * (names + 1)
-        self._row = np.full(65536, -1, np.int64)
-        self._row[declared] = np.arange(len(declared)) * (names + 1)
-        self._column = {np.dtype(t): _columns(names, t) for t in (np.uint8, np.uint16)}
+        self.is_declared = np.zeros(65536, np.bool_)
+        self.is_declared[declared] = True
+        self._rank = np.zeros(65536, np.int64)
+        self._rank[declared] = np.arange(len(declared))
         self._cuts = np.empty((2, 0), np.bool_)
+        self.runs: Runs | None = None
 
-    def of(self, truth: Flat, prediction: Flat) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """(R,) codes and (R,) pixel weights of one frame; both maps flat, of the same length >= 1.
+    def of(self, truth: Flat, prediction: Flat) -> Columns:
+        """Truth ids, predictions (-1: other) and pixels of one frame; both maps flat, of one length >= 1.
 
         Raises:
             LabelError: a label that is not declared.
         """
-        truth_values, values, weights = self._runs(truth, prediction)
-        rows = self._row[truth_values]
-        if rows.min() < 0:
-            raise LabelError(int(truth_values[rows < 0].min()), "truth")
-        columns = self._column[prediction.dtype][values]
-        if columns.min() < 0:
-            raise LabelError(int(values[columns < 0].min()), "prediction")
-        return rows + columns, weights
+        ends = self._ends(truth, prediction)
+        if ends is None:
+            self.runs = None
+            return self.named(*_dense(truth, prediction), prediction.dtype)
+        values = prediction[ends]
+        self.runs = _runs(ends, values)
+        lengths = np.empty_like(ends)
+        lengths[0] = ends[0] + 1
+        np.subtract(ends[1:], ends[:-1], out=lengths[1:])
+        pairs = self._pairs(truth[ends], values, lengths)
+        return self.named(*pairs, prediction.dtype)
 
-    def joint(self, codes: NDArray[np.int64], pixels: NDArray[Any]) -> Joint:
-        """Histogram over codes -> sparse `Joint`."""
-        truth = self.declared[codes // (self.names + 1)]
-        prediction = codes % (self.names + 1)
-        prediction[prediction == self.names] = OTHER
-        counts = pixels.astype(np.int64)
-        return Joint.of(zip(truth.tolist(), prediction.tolist(), counts.tolist(), strict=True))
+    def named(
+        self, truth: Flat, values: Flat, pixels: Flat, dtype: np.dtype[Any], ordered: bool = False
+    ) -> Columns:
+        """Distinct pairs of raw id and value in a map of `dtype` -> the columns of `of`, in canonical order.
 
-    def _runs(self, truth: Flat, prediction: Flat) -> tuple[Flat, Flat, NDArray[Any]]:
+        Args:
+            ordered: the pairs are in canonical order already; otherwise by id and value.
+
+        Raises:
+            LabelError: a label that is not declared.
+        """
+        known = self.is_declared[truth]
+        if not known.all():
+            raise LabelError(int(truth[~known].min()), "truth")
+        prediction = values.astype(np.int32)
+        prediction[values == other_of(dtype)] = OTHER
+        if prediction.max() >= self.names:
+            raise LabelError(int(prediction[prediction >= self.names].min()), "prediction")
+        if not ordered and prediction.min() == OTHER:
+            order = np.lexsort((prediction, truth))
+            truth, prediction, pixels = truth[order], prediction[order], pixels[order]
+        return truth.astype(np.int32), prediction, pixels.astype(np.int32)
+
+    def _ends(self, truth: Flat, prediction: Flat) -> NDArray[np.int64] | None:
+        """Where a run of equal pairs ends; None for more runs than are worth it."""
         size = truth.size
-        if self._cuts.shape[1] != size - 1:
-            self._cuts = np.empty((2, size - 1), np.bool_)
+        if self._cuts.shape[1] != size:
+            self._cuts = np.ones((2, size), np.bool_)  # the last pixel always ends a run
         cut, other = self._cuts
-        np.not_equal(truth[1:], truth[:-1], out=cut)
-        np.not_equal(prediction[1:], prediction[:-1], out=other)
+        np.not_equal(truth[1:], truth[:-1], out=cut[:-1])
+        np.not_equal(prediction[1:], prediction[:-1], out=other[:-1])
         cut |= other
         if np.count_nonzero(cut) > size // _DENSE_CUTS:
-            return _dense(truth, prediction)
-        ends = np.append(np.flatnonzero(cut), size - 1)
-        return truth[ends], prediction[ends], np.diff(ends, prepend=-1)
+            return None
+        return np.flatnonzero(cut)
+
+    def _pairs(self, truth: Flat, values: Flat, pixels: Flat) -> Columns:
+        """Equal pairs added up, ascending."""
+        width = int(values.max()) + 1
+        if width <= _TABLE_WIDTH and len(self.declared) <= _TABLE_WIDTH:
+            if not self.is_declared[truth].all():
+                return truth, values, pixels  # refused by `named`
+            codes = self._rank[truth]
+            codes *= width
+            codes += values
+            table = np.bincount(codes, pixels)
+            kept = np.flatnonzero(table > 0)
+            return self.declared[kept // width], kept % width, table[kept]
+        codes, place = np.unique(truth.astype(np.int64) << 16 | values, return_inverse=True)
+        return codes >> 16, codes & 65535, np.bincount(place.reshape(-1), pixels)
 
 
-def _columns(names: int, dtype: type[Any]) -> NDArray[np.int64]:
-    size = np.iinfo(dtype).max + 1
-    column = np.full(size, -1, np.int64)
-    column[: min(names, size)] = np.arange(min(names, size))
-    column[size - 1] = names
-    return column
+def _runs(ends: NDArray[np.int64], values: NDArray[Any]) -> Runs:
+    """Runs of the prediction, from those of the pairs."""
+    cut = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=cut[:-1])
+    last = np.flatnonzero(cut)
+    return ends[last], values[last]
 
 
-def _dense(truth: Flat, prediction: Flat) -> tuple[Flat, Flat, NDArray[Any]]:
+def _dense(truth: Flat, prediction: Flat) -> Columns:
     if truth.dtype == np.uint8 and prediction.dtype == np.uint8:
         code = truth.astype(np.uint16)
         code <<= 8
@@ -110,48 +150,3 @@ def _dense(truth: Flat, prediction: Flat) -> tuple[Flat, Flat, NDArray[Any]]:
     wide |= prediction
     pairs, counts = np.unique(wide, return_counts=True)
     return pairs >> 16, pairs & 65535, counts
-
-
-class JointCounter:
-    """Adds up weighted pair codes, many frames per addition; sums are exact (below 2**53)."""
-
-    def __init__(self, pairs: Pairs) -> None:
-        self._pairs = pairs
-        self.frames = 0
-        self._codes: list[NDArray[np.int64]] = []
-        self._weights: list[NDArray[Any]] = []
-        self._waiting = 0
-        self._total = np.zeros(pairs.cells if pairs.cells <= _TABLE_CELLS else 0)
-
-    def add(self, codes: NDArray[np.int64], weights: NDArray[Any]) -> None:
-        """One frame's codes, as `Pairs.of` gives them."""
-        self.frames += 1
-        self._codes.append(codes)
-        self._weights.append(weights)
-        self._waiting += codes.size
-        if self._waiting > _PENDING or len(self._codes) >= 16:
-            self._flush()
-
-    def joint(self) -> Joint:
-        """The histogram over everything added so far."""
-        self._flush()
-        if self._pairs.cells <= _TABLE_CELLS:
-            codes = np.flatnonzero(self._total)
-            return self._pairs.joint(codes, self._total[codes])
-        if not self._codes:
-            return Joint()
-        return self._pairs.joint(self._codes[0], self._weights[0])
-
-    def _flush(self) -> None:
-        if not self._codes:
-            return
-        codes = np.concatenate(self._codes)
-        weights = np.concatenate(self._weights)
-        if self._pairs.cells <= _TABLE_CELLS:
-            self._total += np.bincount(codes, weights, self._pairs.cells)
-            self._codes, self._weights = [], []
-        else:
-            kept, place = np.unique(codes, return_inverse=True)
-            self._codes = [kept]
-            self._weights = [np.bincount(place.reshape(-1), weights)]
-        self._waiting = 0

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import Protocol as Interface
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ovbench.core.errors import IntegrityError
 from ovbench.protocol.schema import Protocol
 from ovbench.stats.bootstrap import Sample
 
-from .conventions import convention
-from .groups import of_kind, scored_groups
-from .iou import METRICS, group_scores, harmonic, mean_iou
-from .temporal import MODES, window_ratios
-from .videocounts import Joint, VideoCounts
+from .conventions import Convention, convention
+from .groups import scored_groups, scored_parts
+from .images import image_scores, no_images
+from .iou import COLUMNS, harmonic, pooled_scores
+from .openvocab import Merged
+from .sums import ClassSums, class_sums, sums_of, total_sums
+from .taxonomy import taxonomy_for
+from .temporal import TemporalColumns, backends_of
+from .videocounts import VideoCounts
 
 Floats = NDArray[np.float64]
-
-_FIXED = float(1 << 30)
-# Sums of window scores are kept as integers in this unit, so that resampled sums are exact whatever
-# the order of addition.
 
 
 class RecordLike(Interface):
@@ -37,136 +35,113 @@ class RecordLike(Interface):
     def counts(self) -> VideoCounts: ...
 
 
-@dataclass(frozen=True)
-class ClassSums:
-    """Pixels per class of the protocol's table, over scored truth pixels only: three (C,) int64 arrays.
-
-    `unseen_as_seen`: unseen truth pixels predicted as a seen class.
-    """
-
-    intersection: NDArray[np.int64]
-    truth: NDArray[np.int64]
-    prediction: NDArray[np.int64]
-    unseen_as_seen: int
-
-    def __add__(self, other: ClassSums) -> ClassSums:
-        return ClassSums(
-            self.intersection + other.intersection,
-            self.truth + other.truth,
-            self.prediction + other.prediction,
-            self.unseen_as_seen + other.unseen_as_seen,
-        )
-
-    def row(self) -> NDArray[np.int64]:
-        """(3C + 1,) everything in one row."""
-        return np.concatenate([self.intersection, self.truth, self.prediction, [self.unseen_as_seen]])
-
-
-def class_sums(protocol: Protocol, joint: Joint) -> ClassSums:
-    """Reduce a joint histogram; raises `IntegrityError` for labels that the protocol does not know."""
-    raw, predicted, pixels = joint.arrays()
-    truth = protocol.truth_table[raw].astype(np.int64)
-    if (truth == 254).any() or (predicted >= len(protocol.class_of_vocabulary)).any():
-        raise IntegrityError(
-            "counts hold labels that are not in the protocol",
-            where=f"protocol {protocol.id}",
-            hint="the record was made with another protocol; run again with --fresh",
-        )
-    classes = len(protocol.classes)
-    scored = np.isin(truth, np.array(protocol.scored_classes, np.int64))
-    truth, pixels = truth[scored], pixels[scored]
-    guess = np.append(protocol.class_of_vocabulary, -1)[predicted[scored]]  # [-1]: "other"
-    named = guess >= 0
-    unseen = np.isin(truth, protocol.groups["unseen"])
-    seen_guess = np.isin(guess, protocol.groups["seen"])
-    return ClassSums(
-        _add_up(truth[guess == truth], pixels[guess == truth], classes),
-        _add_up(truth, pixels, classes),
-        _add_up(guess[named], pixels[named], classes),
-        int(pixels[unseen & seen_guess].sum()),
-    )
-
-
-def total_sums(protocol: Protocol, parts: Iterable[ClassSums]) -> ClassSums:
-    """Add up any number of videos, none included."""
-    zero = np.zeros(len(protocol.classes), np.int64)
-    return sum(parts, ClassSums(zero, zero, zero, 0))
-
-
-def _add_up(index: NDArray[np.int64], pixels: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    total = np.zeros(size, np.int64)
-    np.add.at(total, index, pixels)
-    return total
-
-
 def score_names(protocol: Protocol) -> tuple[str, ...]:
-    """Names of the columns of `scores`, "<group>.<metric>" first, then the rest."""
-    names = [f"{g}.{m}" for g in scored_groups(protocol) for m in (*METRICS, "things_miou", "stuff_miou")]
+    """Names of the scores of a summary, "<group>.<metric>" first, then the rest."""
+    names = [f"{g}.{m}" for g in scored_groups(protocol) for m in COLUMNS]
     return (*names, "harmonic.miou", "seen_bias")
 
 
-def scores(protocol: Protocol, sums: Floats) -> Floats:
-    """(R, 3C + 1) sums as `ClassSums.row` gives them -> (R, S) percent, columns as `score_names`."""
-    rule = convention(protocol.convention)
-    count = len(protocol.classes)
-    inter, truth, guess = (sums[:, i * count : (i + 1) * count] for i in range(3))
-    columns: list[Floats] = []
-    miou: dict[str, Floats] = {}
-    groups = scored_groups(protocol)
-    for name, members in groups.items():
-        found = group_scores(inter[:, members], truth[:, members], guess[:, members], rule)
-        miou[name] = found[:, 0]
-        columns += list(found.T)
-        for kind in ("thing", "stuff"):
-            part = of_kind(protocol, members, kind)
-            columns.append(mean_iou(inter[:, part], truth[:, part], guess[:, part], rule))
-    columns.append(harmonic(miou["seen"], miou["unseen"]))
-    columns.append(_seen_bias(protocol, sums[:, 3 * count], truth[:, groups["unseen"]].sum(axis=1)))
-    return np.stack(columns, axis=1)
+class ScoreColumns:
+    """Scores under one convention as a function of integers that add up over videos.
 
+    Attributes:
+        names: `score_names`, then "<group>.merged_miou" where there is a taxonomy. Merged scores rest on the
+            counts of the default convention, so one that counts otherwise has none.
+        width: F, the number of sums of a video.
+    """
 
-def _seen_bias(protocol: Protocol, taken: Floats, unseen: Floats) -> Floats:
-    """Share of unseen truth given to a seen class; undefined where no seen name competes."""
-    competes = bool(set(protocol.vocabulary_classes) & set(protocol.groups["seen"]))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = 100.0 * taken / unseen
-    return np.where((unseen > 0) & competes, share, np.nan)
+    def __init__(self, protocol: Protocol, rule: Convention) -> None:
+        self._protocol, self._rule = protocol, rule
+        taxonomy = taxonomy_for(protocol)
+        plain = not (rule.abstain_shrinks or rule.base_ignored)
+        self._merged = Merged(protocol, taxonomy) if plain and taxonomy is not None else None
+        self._swaps = len(taxonomy.groups) if self._merged and taxonomy else 0
+        self.names = (*score_names(protocol), *(self._merged.names() if self._merged else ()))
+        images = 0 if rule.pooled else len(no_images(protocol))
+        self.width = 3 * len(protocol.classes) + 1 + self._swaps + images
+
+    def row(self, sums: ClassSums) -> NDArray[np.int64]:
+        """(F,) sums of one video."""
+        swaps = sums.merged[: self._swaps]
+        pixels = (sums.intersection, sums.truth, sums.prediction, [sums.unseen_as_seen])
+        return np.concatenate([*pixels, swaps, sums.images])
+
+    def scores(self, sums: Floats) -> Floats:
+        """(R, F) sums -> (R, len(names)) percent; NaN where a score is undefined."""
+        count = len(self._protocol.classes)
+        rows = np.ascontiguousarray(sums.T)  # classes first: adding up classes is then fast, and in one order
+        hit, truth, guess = (rows[i * count : (i + 1) * count] for i in range(3))
+        lost, swapped = rows[3 * count], rows[3 * count + 1 : 3 * count + 1 + self._swaps]
+        groups = scored_parts(self._protocol)
+        found = pooled_scores(groups.values(), (hit, truth, guess), self._rule)
+        if not self._rule.pooled:
+            found = image_scores(rows[3 * count + 1 + self._swaps :], found, self._rule)
+        miou = {name: scores[0] for name, scores in zip(groups, found, strict=True)}
+        columns = [column for scores in found for column in scores]
+        columns.append(harmonic(miou["seen"], miou["unseen"]))
+        columns.append(self._seen_bias(lost, truth[groups["unseen"][0]].sum(axis=0)))
+        if self._merged:
+            columns += list(self._merged.miou(hit, truth, guess, swapped)[0])
+        return np.stack(columns, axis=1)
+
+    def _seen_bias(self, lost: Floats, unseen: Floats) -> Floats:
+        """Share of unseen truth given to a seen class; undefined where no seen name competes."""
+        competes = bool(set(self._protocol.vocabulary_classes) & set(self._protocol.groups["seen"]))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = 100.0 * lost / unseen
+        return np.where((unseen > 0) & competes, share, np.nan)
 
 
 def run_sample(
-    protocol: Protocol, records: Sequence[RecordLike], sums: Sequence[ClassSums] | None = None
+    protocol: Protocol,
+    records: Sequence[RecordLike],
+    sums: Sequence[ClassSums] | None = None,
+    convention: str | None = None,
 ) -> Sample:
-    """The run as a `Sample`: names of `score_names`, then "vc<n>.<mode>".
+    """The run as a `Sample`: names of `ScoreColumns`, then those of `TemporalColumns`.
 
-    `sums` are the records' `class_sums` where the caller has them already.
+    Args:
+        sums: the records' `class_sums` under the same convention, where the caller has them already.
+        convention: id of a convention; default: the protocol's.
+
+    Raises:
+        UserError: an unknown convention.
+        IntegrityError: labels that the protocol does not know.
     """
+    rule = rule_for(protocol, convention)
     if sums is None:
-        sums = [class_sums(protocol, r.counts.joint) for r in records]
-    temporal = [(n, m) for n in protocol.windows for m in MODES if m in protocol.temporal_modes]
+        sums = sums_of(protocol, [r.counts for r in records], rule)
+    columns = ScoreColumns(protocol, rule)
+    temporal = TemporalColumns(protocol, backends_of([r.counts for r in records]))
     rows = [
-        np.concatenate([s.row(), *_vc_sums(r.counts, temporal)]) for r, s in zip(records, sums, strict=True)
+        np.concatenate([columns.row(s), temporal.row(r.counts)]) for r, s in zip(records, sums, strict=True)
     ]
-    width = 3 * len(protocol.classes) + 1 + 2 * len(temporal)
     return Sample(
         units=tuple(r.video_id for r in records),
-        sums=np.array(rows, np.float64).reshape(len(records), width),
-        names=(*score_names(protocol), *(f"vc{n}.{m}" for n, m in temporal)),
-        scores=partial(_all_scores, protocol, len(temporal)),
+        sums=np.array(rows, np.float64).reshape(len(records), columns.width + temporal.width),
+        names=(*columns.names, *temporal.names),
+        scores=partial(_all_scores, columns, temporal),
     )
 
 
-def _vc_sums(counts: VideoCounts, temporal: Sequence[tuple[int, str]]) -> list[NDArray[np.int64]]:
-    columns = []
-    for n, mode in temporal:
-        ratios = window_ratios(counts, n, mode)
-        defined = ratios[~np.isnan(ratios)]
-        columns.append(np.array([np.rint(defined * _FIXED).sum(), len(defined)], np.int64))
-    return columns
+def _all_scores(columns: ScoreColumns, temporal: TemporalColumns, sums: Floats) -> Floats:
+    parts = (columns.scores(sums[:, : columns.width]), temporal.scores(sums[:, columns.width :]))
+    return np.concatenate(parts, axis=1)
 
 
-def _all_scores(protocol: Protocol, temporal: int, sums: Floats) -> Floats:
-    split = sums.shape[1] - 2 * temporal
-    windows = sums[:, split:].reshape(len(sums), temporal, 2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        consistency = 100.0 * (windows[:, :, 0] / windows[:, :, 1] / _FIXED)
-    return np.concatenate([scores(protocol, sums[:, :split]), consistency], axis=1)
+def rule_for(protocol: Protocol, convention_id: str | None) -> Convention:
+    """The convention of that id, the protocol's for None; raises `UserError` for an unknown one."""
+    return convention(protocol.convention if convention_id is None else convention_id)
+
+
+__all__ = [
+    "ClassSums",
+    "RecordLike",
+    "ScoreColumns",
+    "class_sums",
+    "rule_for",
+    "run_sample",
+    "score_names",
+    "sums_of",
+    "total_sums",
+]

@@ -9,12 +9,15 @@ import numpy as np
 
 from ovbench.core.errors import IntegrityError
 from ovbench.protocol.schema import Protocol
-from ovbench.stats.bootstrap import LEVEL, RESAMPLES, SEED, Interval, intervals, none_if_nan
+from ovbench.stats.bootstrap import LEVEL, METHOD, RESAMPLES, SEED, Interval, intervals, none_if_nan
 
-from .conventions import convention
-from .groups import scored_groups
+from .conventions import Convention, convention
+from .groups import Classes, scored_groups
 from .iou import METRICS, class_scores
-from .sample import ClassSums, RecordLike, class_sums, run_sample, score_names, scores, total_sums
+from .openvocab import open_vocabulary
+from .sample import RecordLike, ScoreColumns, rule_for, run_sample, score_names
+from .sums import ClassSums, entries, joints, sums_of, total_sums
+from .taxonomy import taxonomy_for
 from .temporal import MODES, temporal_summary
 
 _SLACK = 1e-6  # percent; rounding of float64 sums
@@ -44,11 +47,12 @@ def summarize(
     ordered = _in_order(records, expected_videos)
     by_id = {r.video_id for r in ordered}
     missing = [v for v in expected_videos if v not in by_id]
-    sums = [class_sums(protocol, r.counts.joint) for r in ordered]
-    total = total_sums(protocol, sums)
-    found = _named_scores(protocol, total)
-    check_sanity(protocol, total, found)
     rule = convention(protocol.convention)
+    videos = [r.counts for r in ordered]
+    table = entries(protocol, joints(videos))
+    sums = sums_of(protocol, videos, rule, table)
+    total = total_sums(protocol, sums, rule)
+    found = _named_scores(protocol, total, rule)
     return {
         "protocol": {"id": protocol.id, "version": protocol.version, "hash": protocol.hash},
         "method": dict(method),
@@ -57,29 +61,64 @@ def summarize(
         "complete": not missing,
         "missing_videos": missing,
         "scores": found,
-        "per_class": _per_class(protocol, total, sums),
-        "temporal": temporal_summary(protocol, [r.counts for r in ordered]),
+        "per_class": _per_class(protocol, total, sums, rule),
+        "open_vocabulary": open_vocabulary(
+            protocol, table.matrix(len(protocol.classes)), taxonomy_for(protocol)
+        ),
+        "temporal": temporal_summary(protocol, videos),
         "intervals": _intervals(protocol, ordered, sums),
-        "tags": _tags(protocol, ordered),
+        "tags": _tags(protocol, ordered, rule),
         "counts": _counts(protocol, total, ordered),
     }
 
 
-def check_sanity(protocol: Protocol, total: ClassSums, found: Mapping[str, Any]) -> None:
-    """What arithmetic guarantees: mIoU <= mAcc, fwIoU <= pAcc, and pAcc^2 <= fwIoU.
+def scores_under(protocol: Protocol, records: Sequence[RecordLike], convention_id: str) -> dict[str, Any]:
+    """The scores of a run under another convention than its protocol's.
 
-    The last follows from Cauchy-Schwarz as long as the group's classes are predicted on no more
-    pixels than the group's truth has; abstention only lowers the left side. It says nothing about
-    a subgroup that wins pixels of other classes, so it is not asked there.
+    Returns:
+        "convention": id and text; "scores": as in a summary; "classes": group -> how many classes enter
+        its mIoU (for means over images: in at least one image).
+
+    Raises:
+        UserError: an unknown convention.
+        IntegrityError: labels foreign to the protocol, or scores that contradict each other.
     """
+    rule = rule_for(protocol, convention_id)
+    total = total_sums(protocol, sums_of(protocol, [r.counts for r in records], rule), rule)
+    enters = rule.enters_iou(total.truth.astype(np.float64), total.prediction.astype(np.float64))
+    return {
+        "convention": {"id": rule.id, "text": rule.text},
+        "scores": _named_scores(protocol, total, rule),
+        "classes": {g: int(enters[m].sum()) for g, m in scored_groups(protocol).items()},
+    }
+
+
+def check_sanity(
+    protocol: Protocol, total: ClassSums, found: Mapping[str, Any], rule: Convention | None = None
+) -> None:
+    """What arithmetic guarantees: mIoU <= mAcc, fwIoU <= pAcc, and pAcc^2 <= fwIoU; else `IntegrityError`.
+
+    mIoU and mAcc are compared over the same classes. Where mIoU runs over more of them ("union-present",
+    means over images), the further ones have no truth, hence add 0 to mIoU and lower it: the bound holds
+    all the more.
+
+    pAcc^2 <= fwIoU follows from Cauchy-Schwarz as long as the group's classes are predicted on no more
+    pixels than the group's truth has, because then the sum of TP * union / truth is at most that truth.
+    So it always holds for "all", and for "seen" and "unseen" with base-ignored; a subgroup that wins
+    pixels of other classes may break it, so it is not asked there. For a mean over images the same must
+    hold in each image (the mean keeps it, by Jensen), which only these groups guarantee.
+    """
+    rule = convention(protocol.convention) if rule is None else rule
     for group, members in scored_groups(protocol).items():
         s = found[group]
         if s["miou"] is None:
             continue
-        bounded = total.prediction[members].sum() <= total.truth[members].sum()
+        bounded = _closed(protocol, members, rule)
+        if rule.unit != "image":
+            bounded = bounded or bool(total.prediction[members].sum() <= total.truth[members].sum())
         broken = [
-            rule
-            for rule, holds in (
+            law
+            for law, holds in (
                 ("mIoU <= mAcc", s["miou"] <= s["macc"] + _SLACK),
                 ("fwIoU <= pAcc", s["fwiou"] <= s["pacc"] + _SLACK),
                 ("pAcc^2 <= fwIoU", not bounded or s["pacc"] ** 2 / 100 <= s["fwiou"] + _SLACK),
@@ -89,9 +128,16 @@ def check_sanity(protocol: Protocol, total: ClassSums, found: Mapping[str, Any])
         if broken:
             raise IntegrityError(
                 f"the scores of group '{group}' contradict each other: {', '.join(broken)} does not hold",
-                where=f"protocol {protocol.id}",
+                where=f"protocol {protocol.id}, convention {rule.id}",
                 hint="a record is damaged; run again with --fresh",
             )
+
+
+def _closed(protocol: Protocol, members: Classes, rule: Convention) -> bool:
+    """Whether predictions of these classes are only ever counted on truth of these classes."""
+    groups = scored_groups(protocol)
+    whole = [groups["all"], *([groups["seen"], groups["unseen"]] if rule.base_ignored else [])]
+    return any(np.array_equal(members, w) for w in whole)
 
 
 def _in_order(records: Sequence[RecordLike], expected: Sequence[str]) -> list[RecordLike]:
@@ -109,9 +155,13 @@ def _in_order(records: Sequence[RecordLike], expected: Sequence[str]) -> list[Re
     return sorted(records, key=lambda r: place[r.video_id])
 
 
-def _named_scores(protocol: Protocol, total: ClassSums) -> dict[str, Any]:
-    row = scores(protocol, total.row()[None].astype(np.float64))[0]
-    return _nested({n: none_if_nan(v) for n, v in zip(score_names(protocol), row, strict=True)})
+def _named_scores(protocol: Protocol, total: ClassSums, rule: Convention) -> dict[str, Any]:
+    columns = ScoreColumns(protocol, rule)
+    row = columns.scores(columns.row(total)[None].astype(np.float64))[0]
+    names = score_names(protocol)
+    found = _nested({n: none_if_nan(v) for n, v in zip(names, row[: len(names)], strict=True)})
+    check_sanity(protocol, total, found, rule)
+    return found
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,10 +176,12 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _per_class(protocol: Protocol, total: ClassSums, sums: Sequence[ClassSums]) -> list[dict[str, Any]]:
+def _per_class(
+    protocol: Protocol, total: ClassSums, sums: Sequence[ClassSums], rule: Convention
+) -> list[dict[str, Any]]:
+    """Classes by themselves, pooled over the run, as the convention counts their pixels."""
     arrays = (total.intersection, total.truth, total.prediction)
     iou, acc = class_scores(*(a.astype(np.float64) for a in arrays))
-    rule = convention(protocol.convention)
     enters = rule.enters_iou(total.truth.astype(np.float64), total.prediction.astype(np.float64))
     present = np.zeros(len(protocol.classes), np.int64)
     for video in sums:
@@ -154,18 +206,26 @@ def _intervals(
     protocol: Protocol, records: Sequence[RecordLike], sums: Sequence[ClassSums]
 ) -> dict[str, Any]:
     found = intervals(run_sample(protocol, records, sums))
+    pairs = {name: _pair(interval) for name, interval in found.items()}
     groups = scored_groups(protocol)
-    wanted = {f"{g}.{m}": None for g in groups for m in METRICS} | {"harmonic.miou": None}
-    temporal: dict[str, Any] = {}
-    for n in protocol.windows:
-        temporal[f"vc{n}"] = {m: _pair(found.get(f"vc{n}.{m}")) for m in MODES}
+    wanted = [*(f"{g}.{m}" for g in groups for m in METRICS), "harmonic.miou"]
+    plain = {*score_names(protocol), *(f"{g}.merged_miou" for g in groups)}
+    temporal: dict[str, Any] = {f"vc{n}": dict.fromkeys(MODES) for n in protocol.windows}
+    for name in pairs:
+        length, dot, mode = name.partition(".")
+        if dot and length in temporal:
+            temporal[length][mode] = pairs[name]
+        elif name not in plain:
+            temporal[name] = pairs[name]
     return {
         "level": LEVEL,
+        "method": METHOD,
         "resamples": RESAMPLES,
         "seed": SEED,
         "unit": "video",
         "units": len(records),
-        "scores": _nested({name: _pair(found[name]) for name in wanted}),
+        "scores": _nested({name: pairs[name] for name in wanted}),
+        "open_vocabulary": {"merged": {g: pairs.get(f"{g}.merged_miou") for g in groups}},
         "temporal": temporal,
     }
 
@@ -174,14 +234,17 @@ def _pair(interval: Interval | None) -> list[float] | None:
     return None if interval is None else list(interval)
 
 
-def _tags(protocol: Protocol, records: Sequence[RecordLike]) -> dict[str, Any]:
-    """Scores over the frames of each tag apart (the world's clean and corrupted frames)."""
+def _tags(protocol: Protocol, records: Sequence[RecordLike], rule: Convention) -> dict[str, Any]:
+    """Scores over the frames of each tag apart (the world's clean and corrupted frames).
+
+    Tags know no single images: under a convention that looks at each image, these means are undefined.
+    """
     tags = sorted({tag for r in records for tag in r.counts.tags})
     result = {}
     for tag in tags:
         parts = [r.counts.tags[tag] for r in records if tag in r.counts.tags]
-        total = total_sums(protocol, (class_sums(protocol, p.joint) for p in parts))
-        result[tag] = {"frames": sum(p.frames for p in parts), "scores": _named_scores(protocol, total)}
+        total = total_sums(protocol, sums_of(protocol, [p.joint for p in parts], rule), rule)
+        result[tag] = {"frames": sum(p.frames for p in parts), "scores": _named_scores(protocol, total, rule)}
     return result
 
 
@@ -191,7 +254,7 @@ def _counts(protocol: Protocol, total: ClassSums, records: Sequence[RecordLike])
         "videos": len(records),
         "frames": sum(r.counts.frames for r in records),
         "annotated_frames": sum(r.counts.annotated for r in records),
-        "pixels": int(total.truth.sum()),
+        "pixels": int(total.all_truth.sum()),
         "classes": {g: int((total.truth[m] > 0).sum()) for g, m in groups.items()},
         "scored_classes": {g: len(m) for g, m in groups.items()},
     }

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from ovbench.core.errors import IntegrityError
 
+from .series import JointSeries
+
 OTHER = -1
 """How a joint histogram writes "other": the method abstained."""
 
@@ -61,10 +63,41 @@ class WindowCounts:
 
     start: IntTuple = ()
     script_num: IntTuple = ()  # truth constant (void compared like a class) and prediction constant
-    script_den: IntTuple = ()  # truth constant
+    script_den: IntTuple = ()  # truth constant; ids 0 and 255 are one void
+    raw_num: IntTuple = ()  # like script, but 0 and 255 are two ids (the oldest scripts, DVIS_Plus)
+    raw_den: IntTuple = ()
     clean_num: IntTuple = ()  # scored truth constant and prediction constant
     correct_num: IntTuple = ()  # ... and the prediction is the truth
     clean_den: IntTuple = ()  # scored truth constant
+
+
+@dataclass(frozen=True)
+class ChangeCounts:
+    """Pixels that change from one frame to the next, one entry per pair of neighbours (frame - 1, frame).
+
+    Only pairs of frames that were both segmented; truth columns are 0 where either frame has no truth.
+    """
+
+    frame: IntTuple = ()
+    pixels: IntTuple = ()
+    changed: IntTuple = ()  # prediction differs from the frame before
+    aba_pixels: IntTuple = ()  # pixels, where the frame before the last was segmented too, else 0
+    aba: IntTuple = ()  # ... where the prediction is that of frame - 2, but not of frame - 1
+    scored: IntTuple = ()  # truth is scored in both frames
+    scored_changed: IntTuple = ()  # ... and the prediction differs
+    truth_changed: IntTuple = ()  # ... and the truth differs
+
+
+@dataclass(frozen=True)
+class FlowCounts:
+    """Label maps compared along a flow: frame t against frame t + 1 warped back to it.
+
+    `pairs` holds, for each t, a joint histogram of (label at t, warped label of t + 1) over the valid
+    pixels; label -1 is "other". `excluded[i]`: pixels of pair i that left the picture or are occluded.
+    """
+
+    pairs: JointSeries
+    excluded: IntTuple = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +120,9 @@ class VideoCounts:
     joint: Joint  # over all pixels of the annotated frames
     windows: dict[int, WindowCounts] = field(default_factory=dict)
     tags: dict[str, TagCounts] = field(default_factory=dict)
+    per_frame: JointSeries = field(default_factory=JointSeries)  # of each annotated frame; adds up to `joint`
+    changes: ChangeCounts = field(default_factory=ChangeCounts)
+    flow: dict[str, FlowCounts] = field(default_factory=dict)  # by backend
 
     @property
     def dense(self) -> bool:
@@ -107,6 +143,12 @@ class VideoCounts:
                 tag: {"frames": self.tags[tag].frames, "joint": _columns(self.tags[tag].joint)}
                 for tag in sorted(self.tags)
             },
+            "per_frame": self.per_frame.to_json(),
+            "changes": _columns(self.changes),
+            "flow": {
+                name: {"pairs": self.flow[name].pairs.to_json(), "excluded": list(self.flow[name].excluded)}
+                for name in sorted(self.flow)
+            },
         }
 
     @classmethod
@@ -121,18 +163,23 @@ class VideoCounts:
                     str(tag): TagCounts(_natural(t["frames"]), _joint(t["joint"]))
                     for tag, t in value["tags"].items()
                 },
+                per_frame=JointSeries.from_json(value["per_frame"]),
+                changes=_changes(value["changes"]),
+                flow={str(name): _flow(f) for name, f in value["flow"].items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _broken(f"{type(error).__name__}: {error}") from error
         if counts.annotated > counts.frames:
             raise _broken(f"{counts.annotated} annotated frames of {counts.frames}")
+        if Joint(*counts.per_frame.total()) != counts.joint:
+            raise _broken("the joint histograms of the frames do not add up to that of the video")
         return counts
 
 
 _SCALARS = ("frames", "annotated", "listed_files", "height", "width")
 
 
-def _columns(table: Joint | WindowCounts) -> dict[str, list[int]]:
+def _columns(table: Joint | WindowCounts | ChangeCounts) -> dict[str, list[int]]:
     return {f.name: list(getattr(table, f.name)) for f in fields(table)}
 
 
@@ -142,7 +189,9 @@ def _natural(value: Any) -> int:
     return value
 
 
-def _read(value: Mapping[str, Any], kind: type[Joint | WindowCounts], least: int) -> list[IntTuple]:
+def _read(
+    value: Mapping[str, Any], kind: type[Joint | WindowCounts | ChangeCounts], least: int
+) -> list[IntTuple]:
     columns = [tuple(value[f.name]) for f in fields(kind)]
     if len({len(c) for c in columns}) != 1:
         raise ValueError("columns of different lengths")
@@ -165,9 +214,24 @@ def _joint(value: Mapping[str, Any]) -> Joint:
 def _windows(value: Mapping[str, Any]) -> WindowCounts:
     windows = WindowCounts(*_read(value, WindowCounts, 0))
     rows = zip(*(getattr(windows, f.name) for f in fields(windows)), strict=True)
-    if not all(b <= c and e <= d <= f <= c for _, b, c, d, e, f in rows):
+    if not all(b <= c and x <= y <= c and x <= b and e <= d <= f <= c for _, b, c, x, y, d, e, f in rows):
         raise ValueError("a window holds more hits than pixels")
     return windows
+
+
+def _changes(value: Mapping[str, Any]) -> ChangeCounts:
+    changes = ChangeCounts(*_read(value, ChangeCounts, 0))
+    rows = zip(*(getattr(changes, f.name) for f in fields(changes)), strict=True)
+    if not all(b <= a and d <= c <= a and e <= a and max(f, g) <= e for _, a, b, c, d, e, f, g in rows):
+        raise ValueError("more pixels change than there are")
+    return changes
+
+
+def _flow(value: Mapping[str, Any]) -> FlowCounts:
+    flow = FlowCounts(JointSeries.from_json(value["pairs"]), tuple(_natural(n) for n in value["excluded"]))
+    if len(flow.excluded) != len(flow.pairs):
+        raise ValueError("columns of different lengths")
+    return flow
 
 
 def _broken(reason: str) -> IntegrityError:

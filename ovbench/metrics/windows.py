@@ -1,107 +1,162 @@
-"""Window counts of video consistency (VC_n): one pass, constant memory for any length of video.
+"""Window counts of video consistency (VC_n): one pass, memory that does not grow with the video.
 
-Per pixel two counters say for how many frames the truth, and the pair of truth and prediction,
-have not changed. A window of n frames that ends now is constant where the counter is >= n.
-A pixel whose pair was constant over the window and is right now was right all along, so the
-correct count needs one more mask and nothing else.
+A window of n frames is constant where n - 1 steps in a row kept the pixel. With masks packed into
+bits, "the last 2m steps kept it" is one AND of two masks "the last m steps kept it", so a window of
+any length costs a few operations on an eighth of a byte a pixel. A pixel whose pair of truth and
+prediction was constant over the window and is right now was right all along.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .codes import TruthCodes
+from .bits import Step, Words, popcounts, words
 from .videocounts import WindowCounts
 
-_BYTE_LIMIT = 200  # longest window that byte counters serve
-_CLIP_EVERY = 50  # so that limit + 50 stays below 256
+_COLUMNS = len(fields(WindowCounts))
+
+
+class WindowRows:
+    """Integers of every window, as they come: eight of each."""
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self._values = {n: array("q") for n in lengths}
+
+    def add(self, length: int, start: int, counts: Sequence[int]) -> None:
+        """A window from frame `start` on; `counts` as in `WindowCounts`."""
+        values = self._values[length]
+        values.append(start)
+        values.extend(counts)
+
+    def finish(self) -> dict[int, WindowCounts]:
+        """Window length -> counts of all windows."""
+        return {
+            n: WindowCounts(*(tuple(v[i::_COLUMNS]) for i in range(_COLUMNS)))
+            for n, v in self._values.items()
+        }
+
+
+class Kept:
+    """Remembers masks "kept by this step" and answers "kept by the last m steps" for some fixed m.
+
+    `rings[k]` holds masks "kept by 2**k steps" of as many steps back as the next ring or some m asks for.
+    """
+
+    def __init__(self, spans: Sequence[int], size: int) -> None:
+        top = max(spans, default=0).bit_length() - 1
+        depths = [1 << k for k in range(top)]
+        if top >= 0:
+            depths.append(max(spans) - (1 << top))
+        self.rings = [np.zeros((depth + 1, words(size)), np.uint64) for depth in depths]
+        self.turn = 0
+
+    def add(self, mask: Words) -> None:
+        """The next step."""
+        self.turn += 1
+        for level, ring in enumerate(self.rings):
+            now = ring[self.turn % len(ring)]
+            if level == 0:
+                np.copyto(now, mask)
+            else:
+                self._combine(level - 1, 1 << (level - 1), now)
+
+    def last(self, m: int, out: Words) -> Words:
+        """Pixels kept by the last m steps, m >= 1 and one of the spans; needs m steps before."""
+        top = m.bit_length() - 1
+        self._combine(top, m - (1 << top), out)
+        return out
+
+    def copy_from(self, other: Kept) -> None:
+        """Begin where `other` stands."""
+        self.turn = other.turn
+        for mine, theirs in zip(self.rings, other.rings, strict=True):
+            np.copyto(mine, theirs)
+
+    def _combine(self, level: int, back: int, out: Words) -> None:
+        ring = self.rings[level]
+        now, before = ring[self.turn % len(ring)], ring[(self.turn - back) % len(ring)]
+        np.bitwise_and(now, before, out=out)
 
 
 class WindowCounter:
-    """Counts every window of the lengths `lengths` of one video.
+    """Counts every window of the lengths `lengths` (each >= 1) of one video, from its steps."""
 
-    Args:
-        codes: how raw ids compare with predictions.
-        lengths: window lengths, each >= 1.
-    """
-
-    def __init__(self, codes: TruthCodes, lengths: Sequence[int]) -> None:
-        self._codes = codes
-        self._lengths = tuple(sorted(set(lengths)))
-        self._rows: dict[int, list[tuple[int, ...]]] = {n: [] for n in self._lengths}
-        self._frame = -1  # number of the frame seen last
-        self._run = 0  # annotated frames without a gap, up to now
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self.lengths = tuple(sorted(set(lengths)))
+        self._rows = WindowRows(self.lengths)
         self._size = -1
+        self._run = 0  # annotated frames without a gap, up to now
+        self._flips = 0  # steps for which ids and classes may still differ in a window
 
     def skip(self) -> None:
         """A frame without truth: no window holds it."""
-        self._frame += 1
         self._run = 0
 
-    def update(self, raw: NDArray[Any], prediction: NDArray[Any]) -> None:
-        """The next frame, both maps flat; within a run of frames the size must not change."""
-        self._frame += 1
+    def add(self, frame: int, step: Step) -> None:
+        """Frame number `frame`, annotated; within a run of frames the size must not change."""
+        if step.size != self._size:
+            self._begin(step.size)
+        if step.same_truth is None or step.same_prediction is None:
+            self._run, self._flips = 0, 0
+        else:
+            self._keep(step.same_truth, step.same_prediction, step.same_raw)
         self._run += 1
-        if self._run == 1:
-            self._start(raw.size, prediction.dtype)
-        truth, before = self._truth[self._frame & 1], self._truth[~self._frame & 1]
-        same, same_pair, scored = self._masks
-        self._codes.encode(raw, truth, same)
-        if self._run > 1:
-            np.equal(truth, before, out=same)
-            np.equal(prediction, self._prediction, out=same_pair)
-            same_pair &= same
-            if self._run % _CLIP_EVERY == 0:
-                np.minimum(self._ages, self._lengths[-1], out=self._ages)
-            for age, kept in zip(self._ages, (same, same_pair), strict=True):
-                age *= kept.view(np.uint8)
-                age += self._one
-        np.copyto(self._prediction, prediction)
-        if self._run >= self._lengths[0]:
-            self._codes.scored(truth, scored)
-            self._count(truth, prediction)
+        for n in self.lengths:
+            if self._run >= n:
+                self._count(n, frame, step)
 
     def finish(self) -> dict[int, WindowCounts]:
         """Window length -> counts of all windows seen."""
-        return {
-            n: WindowCounts(*(tuple(c) for c in zip(*rows, strict=True))) if rows else WindowCounts()
-            for n, rows in self._rows.items()
-        }
+        return self._rows.finish()
 
-    def _count(self, truth: NDArray[Any], prediction: NDArray[Any]) -> None:
-        held, held_pair, scored = self._masks
-        right = self._right
-        self._codes.right(truth, prediction, scored, right)
-        truth_age, pair_age = self._ages
-        for n in self._lengths:
-            if self._run < n:
-                break
-            np.greater_equal(truth_age, n, out=held)
-            script_den = np.count_nonzero(held)
-            held &= scored
-            clean_den = np.count_nonzero(held)
-            np.greater_equal(pair_age, n, out=held_pair)
-            script_num = np.count_nonzero(held_pair)
-            np.logical_and(held_pair, right, out=held)
-            correct_num = np.count_nonzero(held)
-            held_pair &= scored
-            clean_num = np.count_nonzero(held_pair)
-            start = self._frame - n + 1
-            counts = (start, script_num, script_den, clean_num, correct_num, clean_den)
-            self._rows[n].append(tuple(int(c) for c in counts))
+    def _keep(self, truth: Words, prediction: Words, raw: Words | None) -> None:
+        if raw is not None and not self._flips:
+            for mine, merged in zip(self._raw, self._merged, strict=True):
+                mine.copy_from(merged)
+        self._flips = self.lengths[-1] if raw is not None else max(self._flips - 1, 0)
+        self._merged[0].add(truth)
+        self._merged[1].add(np.bitwise_and(truth, prediction, out=self._pair))
+        if self._flips:
+            ids = truth if raw is None else raw
+            self._raw[0].add(ids)
+            self._raw[1].add(np.bitwise_and(ids, prediction, out=self._pair))
 
-    def _start(self, size: int, dtype: np.dtype[Any]) -> None:
-        if size != self._size:
-            self._size = size
-            age = np.dtype(np.uint8 if self._lengths[-1] <= _BYTE_LIMIT else np.uint32)
-            self._one = age.type(1)
-            self._ages = np.empty((2, size), age)
-            self._truth = np.empty((2, size), self._codes.dtype)
-            self._prediction = np.empty(size, dtype)
-            self._masks = np.empty((3, size), np.bool_)
-            self._right = np.empty(size, np.bool_)
-        self._ages.fill(1)
+    def _count(self, n: int, frame: int, step: Step) -> None:
+        assert step.scored is not None and step.right is not None
+        masks = self._counted
+        self._constant(n, self._merged, masks[0], masks[1])
+        np.bitwise_and(masks[0], step.scored, out=masks[2])
+        np.bitwise_and(masks[1], step.scored, out=masks[3])
+        np.bitwise_and(masks[1], step.right, out=masks[4])
+        used = 5
+        if self._flips:
+            self._constant(n, self._raw, masks[5], masks[6])
+            used = 7
+        den, num, clean_den, clean_num, correct_num, *raw = popcounts(masks[:used])
+        raw_den, raw_num = raw or (den, num)
+        counts = (num, den, raw_num, raw_den, clean_num, correct_num, clean_den)
+        self._rows.add(n, frame - n + 1, counts)
+
+    def _constant(self, n: int, kept: tuple[Kept, Kept], truth: Words, pair: Words) -> None:
+        for one, out in zip(kept, (truth, pair), strict=True):
+            if n == 1:
+                np.copyto(out, self._all)
+            else:
+                one.last(n - 1, out)
+
+    def _begin(self, size: int) -> None:
+        self._size = size
+        spans = [n - 1 for n in self.lengths]
+        self._merged = (Kept(spans, size), Kept(spans, size))
+        self._raw = (Kept(spans, size), Kept(spans, size))
+        self._pair: NDArray[Any] = np.empty(words(size), np.uint64)
+        self._counted = np.empty((7, words(size)), np.uint64)
+        self._all = np.zeros(words(size), np.uint64)
+        bits = np.packbits(np.ones(size, np.bool_), bitorder="little")
+        self._all.view(np.uint8)[: bits.size] = bits

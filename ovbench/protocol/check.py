@@ -13,7 +13,13 @@ VOCABULARY_MODES = ("all", "unseen")
 SCORED = ("all", "unseen")
 NAME_VARIANTS = ("raw", "clean", "clean+synonyms")
 RESIZE = ("native",)
-CONVENTIONS = ("gt-present", "union-present", "all-classes")
+CLASS_RULES = ("gt-present", "union-present", "all-classes", "per-image", "per-image-class")
+CONVENTIONS = tuple(
+    rule + abstain + base
+    for rule in CLASS_RULES
+    for abstain in ("", "+abstain-shrinks")
+    for base in ("", "+base-ignored")
+)
 TEMPORAL_MODES = ("script", "clean", "correct")
 RESERVED_GROUPS = ("all", "seen", "harmonic", "seen_bias")
 """Names that summaries use for something else; "seen" is always the rest of "unseen"."""

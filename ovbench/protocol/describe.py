@@ -11,9 +11,14 @@ from .schema import Protocol
 WIDTH = 100
 
 CONVENTION_WORDS = {
-    "gt-present": "means run over the classes that occur in the truth; abstaining counts as a miss",
+    "gt-present": "means run over the classes that occur in the truth",
     "union-present": "means run over the classes that occur in the truth or in the predictions",
     "all-classes": "means run over all scored classes, absent ones counting as zero",
+    "per-image": "every image is scored by itself, then the mean is taken over images",
+    "per-image-class": "means run over all pairs of an image and a class in it",
+    "": "abstaining counts as a miss",
+    "abstain-shrinks": "pixels on which the method abstains leave the truth",
+    "base-ignored": "pixels of seen classes are void for unseen ones and the other way round",
 }
 VARIANT_WORDS = {
     "raw": "as the data set spells them",
@@ -37,7 +42,7 @@ def describe(protocol: Protocol) -> str:
         ("Vocabulary", _vocabulary(protocol)),
         ("Prompts", _prompts(protocol)),
         ("Scored", _scored(protocol)),
-        ("Averages", f"{protocol.convention}: {CONVENTION_WORDS[protocol.convention]}."),
+        ("Averages", _averages(protocol.convention)),
         ("Temporal", _temporal(protocol)),
         ("Label maps", _positions(protocol)),
         ("Board", _board(protocol)),
@@ -47,6 +52,12 @@ def describe(protocol: Protocol) -> str:
     head = f"{protocol.id}, version {protocol.version}: {protocol.title}"
     indent = max(len(label) for label, _ in paragraphs) + 2
     return "\n".join([head, "", *(_paragraph(label, text, indent) for label, text in paragraphs)])
+
+
+def _averages(convention: str) -> str:
+    rule, *options = convention.split("+")
+    words = [rule, *([] if "abstain-shrinks" in options else [""]), *options]
+    return f"{convention}: {'; '.join(CONVENTION_WORDS[word] for word in words)}."
 
 
 def _positions(protocol: Protocol) -> str:

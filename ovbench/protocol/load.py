@@ -6,13 +6,13 @@ import dataclasses
 import importlib.util
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ovbench.core.errors import UserError, unknown
 from ovbench.core.hashing import hash_json
 from ovbench.core.paths import check_id, room
+from ovbench.core.plugins import entry_points
 
 from .check import (
     CONVENTIONS,
@@ -29,6 +29,9 @@ from .groups import all_groups
 from .schema import ClassInfo, DatasetSpec, Protocol
 from .table import read_table, read_text
 from .templates import load_templates
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINTS = "ovbench.protocols"
 """Entry-point group of third parties; each value is a module whose folder holds `*.toml`."""

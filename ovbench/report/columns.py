@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ovbench.core.errors import unknown
+from ovbench.metrics.flicker import FLOW_SCORES
 from ovbench.metrics.groups import of_kind, scored_groups
+from ovbench.metrics.taxonomy import taxonomy_for
 from ovbench.protocol.schema import Protocol
 
 from .model import Cell, Column
@@ -51,7 +53,10 @@ def columns_for(
     have = {key for cells in rows for key, cell in cells.items() if cell.value is not None}
     called = {headline} | _called_for(groups, sizes, protocol)
     windows = sorted({int(k[2 : k.index(".")]) for k in have | called if k.startswith("vc")})
-    every = _all(groups, sizes, windows) if choice == "all" else _default(groups, windows)
+    every = _default(groups, windows)
+    if choice == "all":
+        *scores, speed = _all(groups, sizes, windows)
+        every = [*scores, *_change_columns(have), *_taxonomy_columns(groups, sizes, protocol), speed]
     return tuple(c for c in every if c.key in have | called)
 
 
@@ -72,6 +77,27 @@ def _called_for(groups: Sequence[str], sizes: Mapping[str, int], protocol: Proto
     for key, kind in (("things_miou", "thing"), ("stuff_miou", "stuff")):
         keys |= {f"{g}.{key}" for g in groups if g in members and len(of_kind(protocol, members[g], kind))}
     return keys | {f"vc{n}.{m}" for n in protocol.windows for m in protocol.temporal_modes}
+
+
+def _taxonomy_columns(
+    groups: Sequence[str], sizes: Mapping[str, int], protocol: Protocol | None
+) -> list[Column]:
+    """Scores that the merged taxonomy gives: never beside mIoU without its name."""
+    taxonomy = None if protocol is None else taxonomy_for(protocol)
+    version = "taxonomy" if taxonomy is None else f"taxonomy v{taxonomy.version}"
+    return [
+        Column(f"{g}.{kind}_miou", f"{g} {kind} mIoU ({version})", interval=True)
+        for kind in ("merged", "soft")
+        for g in groups
+        if g in sizes
+    ]
+
+
+def _change_columns(have: Iterable[str]) -> list[Column]:
+    """Flicker and flow scores, as far as there are any."""
+    flows = sorted({k.partition("-")[2] for k in have if k.startswith(tuple(f"{s}-" for s in FLOW_SCORES))})
+    names = ["change_rate", "aba_rate", "excess_change", *(f"{s}-{b}" for b in flows for s in FLOW_SCORES)]
+    return [Column(name, name.replace("_", " "), interval=True) for name in names]
 
 
 def _groups(first: str, sizes: Mapping[str, int]) -> list[str]:

@@ -1,33 +1,42 @@
-"""Two runs against each other, video by video: how large is each difference, and could it be chance?"""
+"""Runs against each other, video by video: how large is each difference, and could it be chance?"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ovbench.core.errors import IncompleteError, IntegrityError, UserError
+from ovbench.engine.records import CountedVideo
 from ovbench.metrics.iou import class_scores
-from ovbench.metrics.sample import ClassSums, class_sums, run_sample, total_sums
+from ovbench.metrics.sample import ClassSums, run_sample, sums_of, total_sums
+from ovbench.metrics.temporal import backends_of, label_free
 from ovbench.protocol.load import load_protocol
 from ovbench.protocol.schema import Protocol
 from ovbench.stats.bootstrap import Sample
+from ovbench.stats.multiple import holm
 from ovbench.stats.paired import Difference, compare
+from ovbench.stats.power import FEWEST, POWER, check
 
 from .columns import columns_for, headline_key
 from .model import Cell, Run, installed_protocol
 from .names import names_of
 
 LOWER_IS_BETTER = ("seen_bias",)
-FEWEST = 6
-"""With fewer videos no permutation test can fall below p = 0.05."""
+THIN = 5
+"""A class in fewer videos than this is marked: its IoU says more about these videos than about the class."""
 
 
 @dataclass(frozen=True)
 class ScoreLine:
-    """One score of both runs; `effect` = B - A in percentage points, `verdict` is about B."""
+    """One score of both runs; `effect` = B - A in percentage points, `verdict` is about B.
+
+    `p_adjusted` is corrected (Holm) for all scores shown, of all comparisons shown together; `needed`
+    is the number of videos with which such an effect, or the one asked for, would be found.
+    """
 
     key: str
     title: str
@@ -37,18 +46,25 @@ class ScoreLine:
     low: float | None
     high: float | None
     p: float | None
-    verdict: str  # "better", "worse", "tie" or "undefined"
+    verdict: str  # "better" or "worse", of label-free scores "higher" or "lower"; "tie", "undefined"
+    p_adjusted: float | None = None
+    needed: int | None = None
 
 
 @dataclass(frozen=True)
 class ClassLine:
-    """IoU of one class in both runs, in percent."""
+    """IoU of one class in both runs, in percent, and what it rests on.
+
+    `videos` hold the class; `share`: its percentage of all scored truth pixels.
+    """
 
     name: str
     group: str
     a: float | None
     b: float | None
     effect: float
+    videos: int = 0
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,8 @@ def compare_runs(
     protocol: str | None = None,
     columns: str = "default",
     classes: int = 10,
+    power: float = POWER,
+    effect: float | None = None,
 ) -> Comparison:
     """Compare the finished runs in two folders.
 
@@ -80,17 +98,23 @@ def compare_runs(
         protocol: the user's own protocol file, where the runs' protocol is not an installed one.
         columns: which scores, as in tables: "default" or "all".
         classes: how many classes to list, those with the largest differences.
+        power: wanted probability of finding a difference, for the number of videos needed.
+        effect: the difference to find, in percentage points; None: each score's own.
 
     Raises:
-        UserError: a folder without a run, two protocols or versions, or a protocol that is not here.
+        UserError: a folder without a run, two protocols or versions, a protocol that is not here, or a
+            power or effect that makes no plan.
         IncompleteError: an unfinished run, or other videos (or frames) in one of them.
         IntegrityError: both saw the same videos, but not the same truth.
     """
+    check(power)
+    if effect is not None and not effect > 0:
+        raise UserError(f"an effect of {effect:g} points cannot be planned for", hint="give one above 0")
     runs = (Run.open(a), Run.open(b))
     rules = _protocol(runs, protocol)
     videos = _videos(runs, common)
-    records = [[{r.video_id: r for r in run.records}[v] for v in videos] for run in runs]
-    sums = [[class_sums(rules, r.counts.joint) for r in part] for part in records]
+    records = _records(runs, videos)
+    sums = [sums_of(rules, [r.counts for r in part]) for part in records]
     _check_truth(runs, videos, sums)
     samples = [run_sample(rules, part, s) for part, s in zip(records, sums, strict=True)]
     names = names_of(runs)
@@ -99,10 +123,29 @@ def compare_runs(
         b=names[1],
         protocol=dict(runs[0].protocol),
         videos=len(videos),
-        scores=tuple(_scores(runs[0], rules, samples[0], samples[1], columns)),
-        classes=tuple(_classes(rules, *(total_sums(rules, s) for s in sums))[:classes]),
-        notes=tuple(_notes(runs, videos)),
+        scores=tuple(_scores(runs[0], rules, samples, columns, power, effect)),
+        classes=tuple(_classes(rules, sums[0], sums[1])[:classes]),
+        notes=(*_reading(power, effect), *_notes(runs, videos)),
     )
+
+
+def compare_with_first(folders: Sequence[str | Path], **options: Any) -> list[Comparison]:
+    """Compare the first run with each of the others; `options` as for `compare_runs`.
+
+    `p_adjusted` is corrected for all scores of all these comparisons: they are one family.
+
+    Raises:
+        UserError: fewer than two folders; and as `compare_runs`.
+    """
+    if len(folders) < 2:
+        raise UserError("a comparison needs two runs", hint="name two folders or more")
+    first, *others = folders
+    found = [compare_runs(first, other, **options) for other in others]
+    adjusted = iter(holm([line.p for one in found for line in one.scores]))
+    return [
+        replace(one, scores=tuple(replace(line, p_adjusted=next(adjusted)) for line in one.scores))
+        for one in found
+    ]
 
 
 def _protocol(runs: Sequence[Run], path: str | None) -> Protocol:
@@ -149,9 +192,25 @@ def _videos(runs: Sequence[Run], common: bool) -> list[str]:
     return shared
 
 
+def _records(runs: Sequence[Run], videos: Sequence[str]) -> list[list[CountedVideo]]:
+    """The counted videos of each run, with the optical flows that all of them were counted with.
+
+    Sums of two runs can only be exchanged where they are sums of the same things.
+    """
+    by_id = [{r.video_id: r for r in run.records} for run in runs]
+    found = [[part[v] for v in videos] for part in by_id]
+    shared = set.intersection(*(set(backends_of([r.counts for r in part])) for part in found))
+    return [[_with_flows(r, shared) for r in part] for part in found]
+
+
+def _with_flows(record: CountedVideo, backends: set[str]) -> CountedVideo:
+    flow = {name: counts for name, counts in record.counts.flow.items() if name in backends}
+    return replace(record, counts=replace(record.counts, flow=flow))
+
+
 def _check_truth(runs: Sequence[Run], videos: Sequence[str], sums: Sequence[Sequence[ClassSums]]) -> None:
     for video, first, second in zip(videos, *sums, strict=True):
-        if not np.array_equal(first.truth, second.truth):
+        if not np.array_equal(first.all_truth, second.all_truth):
             raise IntegrityError(
                 f"the runs were scored against different truth in video '{video}'",
                 where=f"{runs[0].path} and {runs[1].path}",
@@ -159,30 +218,44 @@ def _check_truth(runs: Sequence[Run], videos: Sequence[str], sums: Sequence[Sequ
             )
 
 
-def _scores(run: Run, rules: Protocol, a: Sample, b: Sample, choice: str) -> list[ScoreLine]:
+def _scores(
+    run: Run,
+    rules: Protocol,
+    samples: Sequence[Sample],
+    choice: str,
+    power: float,
+    effect: float | None,
+) -> list[ScoreLine]:
     assert run.summary is not None
-    cells = [{name: Cell(value) for name, value in s.point().items()} for s in (a, b)]
+    cells = [{name: Cell(value) for name, value in s.point().items()} for s in samples]
     columns = columns_for(headline_key(rules, {}), run.summary["counts"], cells, choice, rules)
-    titles = {c.key: c.title for c in columns if c.key in a.names}
+    a, b = samples
+    titles = {c.key: c.title for c in columns if c.key in a.names and c.key in b.names}
     # B first: the effect is B - A
-    return [_line(d, titles[d.name]) for d in compare(b, a, names=list(titles))]
+    found = compare(b, a, names=list(titles), power=power, effect=effect)
+    return [_line(d, titles[d.name]) for d in found]
 
 
 def _line(d: Difference, title: str) -> ScoreLine:
     verdict = "tie"
     if d.effect is None:
         verdict = "undefined"
+    elif not d.tie and label_free(d.name):
+        verdict = "higher" if d.effect > 0 else "lower"
     elif not d.tie:
         verdict = "better" if (d.effect > 0) != (d.name in LOWER_IS_BETTER) else "worse"
-    return ScoreLine(d.name, title, d.b, d.a, d.effect, d.low, d.high, d.p, verdict)
+    return ScoreLine(d.name, title, d.b, d.a, d.effect, d.low, d.high, d.p, verdict, d.p_adjusted, d.needed)
 
 
-def _classes(protocol: Protocol, a: ClassSums, b: ClassSums) -> list[ClassLine]:
+def _classes(protocol: Protocol, a: Sequence[ClassSums], b: Sequence[ClassSums]) -> list[ClassLine]:
     """Scored classes with truth, the largest difference of IoU first."""
+    totals = [total_sums(protocol, part) for part in (a, b)]
     first, second = (
         class_scores(*(x.astype(np.float64) for x in (s.intersection, s.truth, s.prediction)))[0]
-        for s in (a, b)
+        for s in totals
     )
+    truth = totals[0].all_truth
+    videos = np.sum([s.all_truth > 0 for s in a], axis=0)
     lines = [
         ClassLine(
             protocol.classes[c].name,
@@ -190,19 +263,35 @@ def _classes(protocol: Protocol, a: ClassSums, b: ClassSums) -> list[ClassLine]:
             float(first[c]),
             float(second[c]),
             float(second[c] - first[c]),
+            int(videos[c]),
+            100.0 * float(truth[c]) / float(truth.sum()),
         )
         for c in sorted(protocol.scored_classes)
-        if a.truth[c] > 0
+        if truth[c] > 0
     ]
     return sorted(lines, key=lambda line: -abs(line.effect))
 
 
-def _notes(runs: Sequence[Run], videos: Sequence[str]) -> list[str]:
+def _reading(power: float, effect: float | None) -> list[str]:
+    """How the numbers are to be read."""
+    what = "such a difference" if effect is None else f"a difference of {effect:g} (percentage points)"
     notes = [
         "effect = B - A in percentage points; [low, high]: its 95 % interval, paired by video (bootstrap).",
-        "p: share of random exchanges of A and B (by video) that differ as much; not corrected for many scores.",
+        "p: share of exchanges of A and B (by video) that differ as much; p adj.: corrected for all scores "
+        "shown (Holm). A verdict with p adj. above 0.05 may be one of several chance finds.",
         "tie: the interval holds 0.",
+        f"videos needed: how many it takes to find {what} with a probability of {100 * power:g} %"
+        + (
+            ", if it is real; it was measured on these videos only (--effect X plans for X)."
+            if effect is None
+            else "."
+        ),
     ]
+    return notes
+
+
+def _notes(runs: Sequence[Run], videos: Sequence[str]) -> list[str]:
+    notes = []
     if any(set(r.videos) != set(videos) for r in runs):
         notes.append(f"Only the {len(videos)} videos that both runs hold.")
     if any(r.partial for r in runs):

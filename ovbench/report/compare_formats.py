@@ -1,27 +1,38 @@
-"""A comparison of two runs as text, Markdown, CSV and JSON."""
+"""Comparisons of runs as text, Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from ovbench.core.errors import unknown
+from ovbench.stats.power import MOST
 
-from .compare import Comparison
+from .compare import THIN, Comparison
 from .formats import GAP, aligned, markdown_lines
 
-_SCORES = ("", "score", "A", "B", "B - A", "95 % interval", "p", "B is")
-_CLASSES = ("", "class", "A", "B", "B - A", "group")
+_SCORES = ("", "score", "A", "B", "B - A", "95 % interval", "p", "p adj.", "B is", "videos needed")
+_CLASSES = ("", "class", "A", "B", "B - A", "group", "videos", "pixels %")
+_CSV = ("kind", "name", "group", "a", "b", "effect", "low", "high", "p", "p_adjusted", "verdict", "needed")
+_CSV_SUPPORT = ("videos", "pixel_share", "run_a", "run_b")
 
 
 def write_comparison(comparison: Comparison, format: str) -> str:
-    """The comparison in one of `FORMATS`; raises `UserError` for another format."""
+    """One comparison in one of `FORMATS`; raises `UserError` for another format."""
+    return write_comparisons([comparison], format)
+
+
+def write_comparisons(comparisons: Sequence[Comparison], format: str) -> str:
+    """Comparisons, one or more, in one of `FORMATS`; raises `UserError` for another format.
+
+    JSON of one comparison is an object, of several a list of them; CSV is one table in any case.
+    """
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
-    return FORMATS[format](comparison)
+    return FORMATS[format](comparisons)
 
 
 def _title(c: Comparison) -> str:
@@ -33,40 +44,73 @@ def _title(c: Comparison) -> str:
 
 def _score_lines(c: Comparison) -> list[list[str]]:
     return [
-        ["", s.title, _number(s.a), _number(s.b), _signed(s.effect), _span(s.low, s.high), _p(s.p), s.verdict]
+        [
+            "",
+            s.title,
+            *(_number(s.a), _number(s.b), _signed(s.effect), _span(s.low, s.high)),
+            *(_p(s.p), _p(s.p_adjusted), s.verdict, _count(s.needed)),
+        ]
         for s in c.scores
     ]
 
 
 def _class_lines(c: Comparison) -> list[list[str]]:
-    return [["", k.name, _number(k.a), _number(k.b), _signed(k.effect), k.group] for k in c.classes]
+    return [
+        [
+            "",
+            k.name,
+            *(_number(k.a), _number(k.b), _signed(k.effect), k.group),
+            f"{k.videos}{' !' if k.videos < THIN else '  '}",
+            _share(k.share),
+        ]
+        for k in c.classes
+    ]
 
 
-def _text(c: Comparison) -> str:
+def _class_title(c: Comparison) -> str:
+    thin = any(k.videos < THIN for k in c.classes)
+    return "Largest differences of class IoU" + (f" (!: fewer than {THIN} videos hold it)" if thin else "")
+
+
+def _text(comparisons: Sequence[Comparison]) -> str:
+    return "\n\n".join(map(_text_of_one, comparisons))
+
+
+def _text_of_one(c: Comparison) -> str:
     scores = aligned([_SCORES], _score_lines(c), _title(c), c.notes)
-    return f"{scores}\n\n{aligned([_CLASSES], _class_lines(c), 'Largest differences of class IoU', ())}"
+    return f"{scores}\n\n{aligned([_CLASSES], _class_lines(c), _class_title(c), ())}"
 
 
-def _markdown(c: Comparison) -> str:
+def _markdown(comparisons: Sequence[Comparison]) -> str:
+    return "\n\n".join(map(_markdown_of_one, comparisons))
+
+
+def _markdown_of_one(c: Comparison) -> str:
     notes = "\n".join(f"- {n}" for n in c.notes)
     scores, classes = markdown_lines(_SCORES, _score_lines(c)), markdown_lines(_CLASSES, _class_lines(c))
-    return f"**{_title(c)}**\n\n{scores}\n\n{notes}\n\nLargest differences of class IoU:\n\n{classes}"
+    return f"**{_title(c)}**\n\n{scores}\n\n{notes}\n\n{_class_title(c)}:\n\n{classes}"
 
 
-def _csv(c: Comparison) -> str:
+def _csv(comparisons: Sequence[Comparison]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["kind", "name", "group", "a", "b", "effect", "low", "high", "p", "verdict"])
-    for s in c.scores:
-        numbers = (s.a, s.b, s.effect, s.low, s.high, s.p)
-        writer.writerow(["score", s.key, "", *map(_plain, numbers), s.verdict])
-    for k in c.classes:
-        writer.writerow(["class", k.name, k.group, *map(_plain, (k.a, k.b, k.effect)), "", "", "", ""])
+    writer.writerow([*_CSV, *_CSV_SUPPORT])
+    for c in comparisons:
+        runs = [c.a, c.b]
+        for s in c.scores:
+            numbers = (s.a, s.b, s.effect, s.low, s.high, s.p, s.p_adjusted)
+            last = [s.verdict, "" if s.needed is None else s.needed, c.videos, ""]
+            writer.writerow(["score", s.key, "", *map(_plain, numbers), *last, *runs])
+        for k in c.classes:
+            numbers = (k.a, k.b, k.effect, None, None, None, None)
+            last = ["", "", k.videos, _plain(k.share)]
+            writer.writerow(["class", k.name, k.group, *map(_plain, numbers), *last, *runs])
     return stream.getvalue().rstrip("\n")
 
 
-def _json(c: Comparison) -> str:
-    return json.dumps(asdict(c), indent=1, allow_nan=False, ensure_ascii=False)
+def _json(comparisons: Sequence[Comparison]) -> str:
+    data = [asdict(c) for c in comparisons]
+    return json.dumps(data[0] if len(data) == 1 else data, indent=1, allow_nan=False, ensure_ascii=False)
 
 
 def _number(value: float | None) -> str:
@@ -85,11 +129,19 @@ def _p(value: float | None) -> str:
     return GAP if value is None else f"{value:.4f}" if value >= 0.001 else "<0.001"
 
 
+def _count(value: int | None) -> str:
+    return GAP if value is None else f"{value:,}" if value <= MOST else f">{MOST:,}"
+
+
+def _share(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.005 else "<0.01"
+
+
 def _plain(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-FORMATS: dict[str, Callable[[Comparison], str]] = {
+FORMATS: dict[str, Callable[[Sequence[Comparison]], str]] = {
     "text": _text,
     "md": _markdown,
     "csv": _csv,

@@ -17,6 +17,7 @@ from .model import Cell, Column, Row, Table
 GAP = "-"
 """Stands where there is no value."""
 NOTE_WIDTH = 118
+_LONG = 12  # longest part of a heading that stays on one line
 
 
 def write(tables: Sequence[Table], format: str) -> str:
@@ -32,13 +33,29 @@ def _text(tables: Sequence[Table]) -> str:
 
 def _text_table(table: Table) -> str:
     head, *body = _lines(table)
-    above, below = zip(*(_two_lines(title) for title in head), strict=True)
-    return aligned([above, below], body, table.title, table.notes)
+    parts = [_heading(title) for title in head]
+    deepest = max(map(len, parts))
+    lines = list(zip(*([""] * (deepest - len(p)) + p for p in parts), strict=True))
+    return aligned(lines, body, table.title, table.notes)
 
 
-def _two_lines(title: str) -> tuple[str, str]:
-    first, _, last = title.rpartition(" ")
-    return first, last
+def _heading(title: str) -> list[str]:
+    """A title on lines of its own: what is measured last, a remark in brackets below it, additions of a
+    convention's id ("+...") each on a line.
+    """
+    name, bracket, remark = title.partition(" (")
+    first, _, last = name.rpartition(" ")
+    lines = [*(_broken(first) if "+" in first or len(first) > _LONG else [first]), last]
+    return [*lines, f"({remark}"] if bracket else lines
+
+
+def _broken(text: str) -> list[str]:
+    """A convention's id on several lines, cut before "+" and, where still long, before the last "-"."""
+    lines = []
+    for part in text.replace("+", "\n+").split("\n"):
+        head, dash, tail = part.rpartition("-")
+        lines += [head, dash + tail] if len(part) > _LONG and head else [part]
+    return lines
 
 
 def aligned(

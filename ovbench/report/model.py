@@ -142,9 +142,9 @@ class Run:
         """All videos with their integer counts; raises `IntegrityError` when one is damaged."""
         return read_records(RunDir(self.path), self.videos)
 
-    def sample(self, protocol: Protocol) -> Sample:
-        """The run as per-video sums, for intervals and paired tests."""
-        return run_sample(protocol, self.records)
+    def sample(self, protocol: Protocol, convention: str | None = None) -> Sample:
+        """The run as per-video sums, for intervals and paired tests; under the protocol's convention or another."""
+        return run_sample(protocol, self.records, convention=convention)
 
 
 def installed_protocol(wanted: Mapping[str, Any], path: str | None = None) -> Protocol | None:

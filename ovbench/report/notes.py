@@ -5,22 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ovbench.metrics.conventions import convention as named_convention
+from ovbench.metrics.score import scores_under
+from ovbench.metrics.temporal import label_free
 from ovbench.protocol.schema import Protocol
 
+from .conventions import REFERENCE, explained, shown_conventions, taxonomies
 from .find import Group
-from .model import Row, Run
+from .model import Column, Row, Run
 
 MARKS = {
     "control": "control row: shows what a score is worth, not a method, hence no rank",
+    REFERENCE: "reference row: what one class everywhere in every frame gets on these videos, computed from the "
+    "counts, not a run, hence no rank",
     "untrained": "untrained: weights filled by name, the numbers mean nothing, hence no rank",
 }
 
 
 def notes_for(
-    group: Group, rows: Sequence[Row], protocol: Protocol | None, done: Sequence[Run]
+    group: Group,
+    rows: Sequence[Row],
+    protocol: Protocol | None,
+    done: Sequence[Run],
+    columns: Sequence[Column] = (),
+    convention: str | None = None,
 ) -> tuple[str, ...]:
-    """All footnotes of a table, the identity of what was measured first."""
-    notes = [_identity(group.runs[0].protocol, done)]
+    """All footnotes of a table, the identity of what was measured first.
+
+    `convention`: another than that of the summaries, or "all".
+    """
+    notes = [_identity(group.runs[0].protocol, done, convention)]
+    notes += _conventions(columns, rows, protocol, done, convention)
     if group.runs[0].manifest.get("data", {}).get("dataset") == "world":
         notes.append("Synthetic world: nothing here says how methods rank on real video.")
     if group.partial:
@@ -29,12 +44,14 @@ def notes_for(
     notes += [f"({mark}) {text}." for mark, text in MARKS.items() if any(mark in r.marks for r in rows)]
     notes += _remarks(done)
     notes += _absent(group, rows)
+    notes += _label_free(columns)
+    notes += _taxonomy(columns, done)
     notes += _temporal(done)
     notes += _speed(done)
     return tuple(notes)
 
 
-def _identity(protocol: Mapping[str, Any], done: Sequence[Run]) -> str:
+def _identity(protocol: Mapping[str, Any], done: Sequence[Run], convention: str | None) -> str:
     text = f"Protocol {protocol['id']} v{protocol['version']}, hash {str(protocol['hash'])[:12]}"
     summary = done[0].summary if done else None
     if summary is None:
@@ -46,13 +63,63 @@ def _identity(protocol: Mapping[str, Any], done: Sequence[Run]) -> str:
         if size
     )
     return (
-        f"{text}; convention {rule['id']}; {counts['videos']} videos, {counts['annotated_frames']} annotated of "
-        f"{counts['frames']} frames; classes present/scored: {classes}."
+        f"{text}; convention {convention or rule['id']}; {counts['videos']} videos, "
+        f"{counts['annotated_frames']} annotated of {counts['frames']} frames; classes present/scored: {classes}."
     )
 
 
+def _conventions(
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    protocol: Protocol | None,
+    done: Sequence[Run],
+    convention: str | None,
+) -> Iterator[str]:
+    """What the conventions of a table mean, and what each averages."""
+    if convention is None or protocol is None:
+        return
+    if convention == "all":
+        yield (
+            f"Each column is the same label maps under another convention; columns must not be compared. Rows are "
+            f"sorted and ranked under the protocol's own, {protocol.convention}."
+        )
+        yield "n: how many classes enter the mean, seen and unseen for a harmonic one (per-image: in any image)."
+        yield from explained(shown_conventions(protocol))
+        return
+    yield f"{convention}: {named_convention(convention).text} The protocol's own convention is {protocol.convention}."
+    entering = [scores_under(protocol, run.records, convention)["classes"] for run in done]
+    ranges = {g: sorted({found[g] for found in entering}) for g in (entering[0] if entering else ())}
+    shown = [
+        f"{g} {'-'.join(map(str, n[:: len(n) - 1] if len(n) > 1 else n))}" for g, n in ranges.items() if n[-1]
+    ]
+    if shown:
+        yield f"Classes that enter the means (a range: depends on the run): {', '.join(shown)}."
+
+
+def _label_free(columns: Sequence[Column]) -> Iterator[str]:
+    names = [c.title for c in columns if label_free(c.key)]
+    if names:
+        yield (
+            f"{', '.join(names)}: ask no label to be right, hence best for a constant prediction (row 'constant'); "
+            "to be read beside an accuracy only."
+        )
+
+
+def _taxonomy(columns: Sequence[Column], done: Sequence[Run]) -> Iterator[str]:
+    found = taxonomies(done)
+    if len(found) > 1:
+        yield "No merged and soft scores: these runs were scored with different versions of the taxonomy."
+    elif any(c.key.endswith(("merged_miou", "soft_miou")) for c in columns):
+        for taxonomy in found.values():
+            yield (
+                f"merged, soft: other questions than mIoU. Taxonomy {taxonomy['id']} v{taxonomy['version']}, hash "
+                f"{str(taxonomy['hash'])[:12]}; merged: names that may be swapped count as one class; soft: part of "
+                "the credit for a broader name."
+            )
+
+
 def _reading(rows: Sequence[Row], protocol: Protocol | None) -> Iterator[str]:
-    yield "Scores in percent; [low, high] is a 95 % interval over videos (bootstrap)."
+    yield "Scores in percent; [low, high] is a 95 % interval over videos."
     if any(row.seeds > 1 for row in rows):
         yield "a ± b (n): mean and standard deviation over n training seeds."
     if protocol is None:

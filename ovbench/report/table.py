@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ovbench.metrics.conventions import convention as named_convention
 from ovbench.protocol.load import load_protocol
 from ovbench.protocol.schema import Protocol
 from ovbench.stats.ranking import Ranked, rank
 
 from .columns import columns_for, headline_key
+from .conventions import convention_columns, needed_protocol, one_taxonomy, reference_rows, side_by_side
 from .find import Group, grouped, open_runs
 from .formats import write
 from .model import Row, Run, Table, installed_protocol
 from .names import names_of, seed_groups
 from .notes import notes_for
-from .values import mean_cells, mean_sample, run_cells
+from .values import convention_cells, mean_cells, mean_sample, run_cells
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Options:
     partial: bool = False
     mean_seeds: bool = False
     expect: tuple[str, ...] = ()
+    convention: str | None = None  # another than the protocol's, or "all"
 
 
 def render(
@@ -39,6 +42,7 @@ def render(
     partial: bool = False,
     mean_seeds: bool = False,
     expect: Sequence[str] = (),
+    convention: str | None = None,
 ) -> str:
     """Tables of the runs in `folders` (none: all below ./runs) as text.
 
@@ -49,12 +53,15 @@ def render(
         partial: also runs limited to some videos or frames, in tables of their own.
         mean_seeds: training seeds of one method in one row, mean and standard deviation.
         expect: methods that should be there; those that are not become empty rows.
+        convention: the id of one under which everything is computed anew from the records; "all" for the
+            headline under each convention side by side.
 
     Raises:
-        UserError: no run, an unknown format, or runs that must not stand in one table.
+        UserError: no run, an unknown format or convention, runs that must not stand in one table, or a
+            convention asked for where the protocol of the runs is not here.
         IncompleteError: a folder named here holds an unfinished run.
     """
-    options = Options(protocol, columns, partial, mean_seeds, tuple(expect))
+    options = Options(protocol, columns, partial, mean_seeds, tuple(expect), convention)
     return write(build(open_runs(folders), options), format)
 
 
@@ -63,7 +70,11 @@ def build(runs: Sequence[Run], options: Options) -> list[Table]:
     own = options.protocol if (options.protocol or "").endswith(".toml") else None
     wanted = load_protocol(own).id if own else options.protocol
     groups = grouped(runs, protocol_id=wanted, partial=options.partial)
-    return [_table(group, installed_protocol(group.runs[0].protocol, own), options) for group in groups]
+    if options.convention is None:
+        return [_table(group, installed_protocol(group.runs[0].protocol, own), options) for group in groups]
+    if options.convention != "all":
+        named_convention(options.convention)  # refuses unknown ones
+    return [_table(group, needed_protocol(group, own, options.convention), options) for group in groups]
 
 
 @dataclass(frozen=True)
@@ -78,40 +89,55 @@ def _table(group: Group, protocol: Protocol | None, options: Options) -> Table:
     done = [r for r in group.runs if r.complete]
     names = dict(zip(map(id, group.runs), names_of(group.runs), strict=True))
     gaps = [_gap(names[id(r)], r) for r in group.runs if not r.complete]
-    entries = _entries(done, names, protocol, options.mean_seeds)
+    entries = _entries(done, names, protocol, options)
     present = {n for e in entries for n in (e.row.name, *(_short(r) for r in e.runs))}
     gaps += [Row(name, note="no run") for name in options.expect if name not in present]
     first = done[0].summary if done else None
     scores, counts = (first["scores"], first["counts"]) if first else ({}, {"scored_classes": {"all": 0}})
     headline = headline_key(protocol, scores)
-    rows = _ranked(entries, headline, protocol) + gaps
-    cells = [row.cells for row in rows]
+    asked = None if options.convention == "all" else options.convention
+    rows = one_taxonomy(_ranked(entries, headline, protocol, asked), done)
+    if options.convention == "all" and protocol is not None:
+        runs = {e.row.name: e.runs for e in entries}
+        rows = [replace(row, cells=side_by_side(runs[row.name], protocol, headline)) for row in rows]
+        columns = convention_columns(protocol, headline)
+    else:
+        cells = [row.cells for row in rows]
+        columns = columns_for(headline, counts, cells, options.columns, protocol)
+        rows += reference_rows(columns, done, protocol)
+    rows += gaps
     return Table(
         title=f"{group.runs[0].protocol['id']}" + (f" ({group.partial})" if group.partial else ""),
         protocol=dict(group.runs[0].protocol),
         headline=headline,
-        columns=columns_for(headline, counts, cells, options.columns, protocol),
+        columns=columns,
         rows=tuple(rows),
-        notes=notes_for(group, rows, protocol, done),
+        notes=notes_for(group, rows, protocol, done, columns, options.convention),
         counts=dict(counts) if first else {},
-        convention=str(first["convention"]["id"]) if first else "",
+        convention=options.convention or (str(first["convention"]["id"]) if first else ""),
         partial=group.partial,
     )
 
 
 def _entries(
-    runs: Sequence[Run], names: dict[int, str], protocol: Protocol | None, mean_seeds: bool
+    runs: Sequence[Run], names: dict[int, str], protocol: Protocol | None, options: Options
 ) -> list[_Entry]:
-    if not mean_seeds:
-        return [_Entry(_row(names[id(r)], (r,), protocol), (r,)) for r in runs]
+    asked = None if options.convention == "all" else options.convention
+    if not options.mean_seeds:
+        return [_Entry(_row(names[id(r)], (r,), protocol, asked), (r,)) for r in runs]
     return [
-        _Entry(_row(name, members, protocol), members)
+        _Entry(_row(name, members, protocol, asked), members)
         for name, members in seed_groups(runs, [names[id(r)] for r in runs])
     ]
 
 
-def _row(name: str, runs: tuple[Run, ...], protocol: Protocol | None) -> Row:
-    cells = run_cells(runs[0]) if len(runs) == 1 else mean_cells(runs, protocol)
+def _row(name: str, runs: tuple[Run, ...], protocol: Protocol | None, asked: str | None) -> Row:
+    if len(runs) > 1:
+        cells = mean_cells(runs, protocol, asked)
+    elif asked is not None and protocol is not None:
+        cells = convention_cells(runs[0], protocol, asked)
+    else:
+        cells = run_cells(runs[0])
     return Row(name, cells, marks=_marks(runs), seeds=len(runs), runs=tuple(str(r.path) for r in runs))
 
 
@@ -132,14 +158,16 @@ def _short(run: Run) -> str:
     return str(run.method["id"])
 
 
-def _ranked(entries: Sequence[_Entry], headline: str, protocol: Protocol | None) -> list[Row]:
+def _ranked(
+    entries: Sequence[_Entry], headline: str, protocol: Protocol | None, asked: str | None
+) -> list[Row]:
     """Rows in the order of the headline; methods get ranks, control and untrained rows do not.
 
     Ties need the videos' counts, hence the very protocol the runs were made with; without it, ranks
     follow the values alone (a footnote says so).
     """
     ranked = [i for i, e in enumerate(entries) if not e.row.marks]
-    places = _places([entries[i] for i in ranked], headline, protocol)
+    places = _places([entries[i] for i in ranked], headline, protocol, asked)
     rows = [e.row for e in entries]
     for place in places:
         i = ranked[place.index]
@@ -152,9 +180,11 @@ def _ranked(entries: Sequence[_Entry], headline: str, protocol: Protocol | None)
     return sorted(rows, key=key)
 
 
-def _places(entries: Sequence[_Entry], headline: str, protocol: Protocol | None) -> list[Ranked]:
+def _places(
+    entries: Sequence[_Entry], headline: str, protocol: Protocol | None, asked: str | None
+) -> list[Ranked]:
     if protocol is not None:
-        return rank([mean_sample([r.sample(protocol) for r in e.runs]) for e in entries], headline)
+        return rank([mean_sample([r.sample(protocol, asked) for r in e.runs]) for e in entries], headline)
     values = [e.row.cell(headline).value for e in entries]
     order = sorted((i for i, v in enumerate(values) if v is not None), key=lambda i: -(values[i] or 0.0))
     return [Ranked(i, values[i], place, False) for place, i in enumerate(order, 1)]

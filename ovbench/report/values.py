@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ovbench.metrics.flicker import FLOW_SCORES
 from ovbench.protocol.schema import Protocol
 from ovbench.stats.bootstrap import Floats, Sample, intervals
 
@@ -17,7 +18,11 @@ SPEED = "frames_per_second"
 
 
 def run_cells(run: Run) -> dict[str, Cell]:
-    """Cells of a finished run: "<group>.<metric>", "harmonic.miou", "seen_bias", "vc<n>.<mode>", speed."""
+    """Cells of a finished run, from its summary.
+
+    Keys: "<group>.<metric>", "harmonic.miou", "seen_bias", "<group>.merged_miou", "<group>.soft_miou",
+    "vc<n>.<mode>", "change_rate" and its like, "tc-<backend>" and its like, `SPEED`.
+    """
     assert run.summary is not None
     scores: Mapping[str, Any] = run.summary["scores"]
     spans: Mapping[str, Any] = run.summary["intervals"]
@@ -32,21 +37,54 @@ def run_cells(run: Run) -> dict[str, Cell]:
         if window.startswith("vc"):
             for mode, value in modes.items():
                 cells[f"{window}.{mode}"] = _cell(value, spans["temporal"].get(window, {}).get(mode))
-    cells[SPEED] = _cell((run.timing or {}).get(SPEED), None)
-    return cells
+    for name, value in _flat_temporal(run.summary["temporal"]):
+        cells[name] = _cell(value, spans["temporal"].get(name))
+    for kind in ("merged", "soft"):
+        for group, found in run.summary.get("open_vocabulary", {}).get(kind, {}).items():
+            span = spans.get("open_vocabulary", {}).get(kind, {}).get(group)
+            cells[f"{group}.{kind}_miou"] = _cell(found["miou"], span)
+    return cells | _speed(run)
+
+
+def convention_cells(run: Run, protocol: Protocol, convention: str) -> dict[str, Cell]:
+    """The same under another convention, computed from the records."""
+    sample = run.sample(protocol, convention)
+    spans, cells = intervals(sample), {}
+    for name, value in sample.point().items():
+        low, high = spans.get(name) or (None, None)
+        cells[name] = Cell(value, low, high)
+    return cells | _speed(run)
+
+
+def _speed(run: Run) -> dict[str, Cell]:
+    return {SPEED: Cell((run.timing or {}).get(SPEED))}
+
+
+def _flat_temporal(temporal: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
+    """Scores that have no window; those of a flow carry its backend in their name."""
+    yield from temporal.get("flicker", {}).items()
+    for backend, found in temporal.get("flow", {}).items():
+        yield from ((f"{name}-{backend}", found.get(name)) for name in FLOW_SCORES)
 
 
 def _cell(value: float | None, span: Sequence[float] | None) -> Cell:
     return Cell(value, span[0], span[1]) if span is not None else Cell(value)
 
 
-def mean_cells(runs: Sequence[Run], protocol: Protocol | None) -> dict[str, Cell]:
+def mean_cells(
+    runs: Sequence[Run], protocol: Protocol | None, convention: str | None = None
+) -> dict[str, Cell]:
     """Mean and standard deviation over seeds; intervals (over videos, of the mean) where `protocol` is known.
 
     A quantity that one seed lacks is missing.
     """
-    parts = [run_cells(r) for r in runs]
-    spans = intervals(mean_sample([r.sample(protocol) for r in runs])) if protocol is not None else {}
+    if protocol is not None and convention is not None:
+        parts = [convention_cells(r, protocol, convention) for r in runs]
+    else:
+        parts = [run_cells(r) for r in runs]
+    spans = {}
+    if protocol is not None:
+        spans = intervals(mean_sample([r.sample(protocol, convention) for r in runs]))
     cells = {}
     for key in parts[0]:
         values = [v for part in parts if (v := part.get(key, Cell()).value) is not None]

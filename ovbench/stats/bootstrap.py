@@ -1,16 +1,17 @@
 """Intervals by resampling whole videos.
 
 A score of a run is a function of sums over videos. So a resample is a vector of weights (how often
-each video was drawn), all resamples are one matrix product, and no pixel is looked at again.
+each video was drawn), all resamples are one matrix product, and no pixel is looked at again. How an interval
+is read off the resampled scores is in `interval.py`.
 
 Sums are integers below 2**53 held in float64 and weights are small integers: every product and
 addition is exact, so results depend neither on the number of threads nor on the linear algebra
-library. Draws come from `RandomState`, whose stream NumPy has frozen.
+library. Draws are those of `RandomState`, whose stream NumPy has frozen (`draws.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,9 +19,16 @@ from numpy.typing import NDArray
 
 from ovbench.core.errors import UserError
 
+from .draws import Draws
+from .interval import spans
+
 SEED = 20_240_607
 RESAMPLES = 1000
 LEVEL = 0.95
+METHOD = "bootstrap shape, jackknife size, t"
+"""What `interval.spans` does, in a few words; kept in summaries, so that intervals of two methods are told apart."""
+
+_BLOCK = 64  # resamples that are scored together
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -34,7 +42,7 @@ class Sample:
         units: (N) names of the units of resampling (videos).
         sums: (N, F) float64 holding integers; what adds up over units.
         names: (S) score names.
-        scores: (R, F) sums -> (R, S) scores; NaN where a score is undefined.
+        scores: (R, F) sums -> (R, S) scores in percent; NaN where a score is undefined.
     """
 
     units: tuple[str, ...]
@@ -62,35 +70,57 @@ class Sample:
 
 def draw_weights(units: int, resamples: int = RESAMPLES, seed: int = SEED) -> Floats:
     """(R, N) how often each of N units is drawn when N are drawn with replacement, R times."""
-    drawn = np.random.RandomState(seed).randint(0, units, size=(resamples, units), dtype=np.int64)
-    drawn += np.arange(resamples)[:, None] * units
-    counts = np.bincount(drawn.reshape(-1), minlength=resamples * units)
-    return counts.reshape(resamples, units).astype(np.float64)
+    return np.concatenate(list(_weight_blocks(units, resamples, seed)))
 
 
-def percentile_interval(values: Floats, level: float = LEVEL) -> Interval | None:
-    """Percentile interval of (R,) resampled values; undefined ones are left out, None if none is left."""
-    kept = values[~np.isnan(values)]
-    if not kept.size:
-        return None
-    tail = (1 - level) / 2
-    low, high = np.quantile(kept, [tail, 1 - tail])
-    return float(low), float(high)
+def _weight_blocks(units: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """The same in blocks of rows, which a score function can take one by one without much memory."""
+    draws = Draws(seed)
+    blocks = max(1, -(-resamples // _BLOCK))
+    for block in range(blocks):  # of nearly equal size: a single row is added up in another order than many
+        rows = resamples * (block + 1) // blocks - resamples * block // blocks
+        drawn = draws.integers(units, rows * units).reshape(rows, units)
+        drawn += np.arange(rows)[:, None] * units
+        counts = np.bincount(drawn.reshape(-1), minlength=rows * units)
+        yield counts.reshape(rows, units).astype(np.float64)
 
 
 def intervals(
     sample: Sample, *, resamples: int = RESAMPLES, seed: int = SEED, level: float = LEVEL
 ) -> dict[str, Interval | None]:
-    """Percentile interval of each score over units; None for undefined scores and fewer than 2 units."""
+    """Interval of each score over units (`interval.spans`).
+
+    None for undefined scores, for those that hang on one unit alone, and for fewer than 2 units.
+    """
     count = len(sample.units)
     if count < 2:
         return dict.fromkeys(sample.names)
-    values = quiet(sample.resampled, draw_weights(count, resamples, seed))
-    point = sample.point()
-    return {
-        name: None if point[name] is None else percentile_interval(values[:, i], level)
-        for i, name in enumerate(sample.names)
-    }
+    total = sample.sums.sum(axis=0, keepdims=True)
+    scores = quiet(sample.scores, np.concatenate([total, total - sample.sums]))
+    blocks = [quiet(sample.resampled, weights) for weights in _weight_blocks(count, resamples, seed)]
+    found = spans(scores[0], np.concatenate(blocks), scores[1:], level)
+    return {name: as_interval(limits) for name, limits in zip(sample.names, found, strict=True)}
+
+
+def left_out(sample: Sample) -> Floats:
+    """(N, S) scores without one unit each."""
+    return quiet(sample.scores, sample.sums.sum(axis=0, keepdims=True) - sample.sums)
+
+
+def same_videos(a: Sample, b: Sample) -> Sample:
+    """`b` with its units in the order of `a`; raises `UserError` when they are not the same."""
+    if set(a.units) != set(b.units):
+        only = sorted(set(a.units) ^ set(b.units))
+        raise UserError(
+            f"the two runs do not hold the same videos ({len(only)} are in one only, first: '{only[0]}')",
+            hint="complete both runs, or compare them on their common videos",
+        )
+    return b.restrict(a.units)
+
+
+def as_interval(limits: Floats) -> Interval | None:
+    """(2,) limits as plain floats; None for NaN."""
+    return None if np.isnan(limits).any() else (float(limits[0]), float(limits[1]))
 
 
 def quiet(function: Callable[[Floats], Floats], argument: Floats) -> Floats:

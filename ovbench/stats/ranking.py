@@ -29,7 +29,7 @@ def rank(
 ) -> list[Ranked]:
     """Rows sorted by a score, best first; rows without that score come last and have no rank.
 
-    A row whose paired interval against the row above contains 0 shares the rank of that row;
+    A row whose paired interval against the row above contains 0 (`Difference.tie`) shares the rank of that row;
     the next distinct row gets its position (1, 1, 3). Rows over different videos are never tied:
     there is nothing to pair.
     """

@@ -119,10 +119,6 @@ def test_an_output_folder_that_cannot_be(
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_help_promises_no_export(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "export" not in call(capsys, "--help")[1]
-
-
 def test_methods_are_listed_and_explained(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capsys, "methods")
     assert code == 0

@@ -360,6 +360,8 @@ def test_summary_and_sample_agree():
         group, _, metric = name.rpartition(".")
         if name == "seen_bias":
             expected = summary["scores"][name]
+        elif not group:
+            expected = summary["temporal"]["flicker"][name]
         else:
             expected = (summary["temporal"] if group.startswith("vc") else summary["scores"])[group][metric]
         assert value == expected if value is None else value == pytest.approx(expected, abs=1e-6), name

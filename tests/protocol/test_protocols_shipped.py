@@ -9,7 +9,7 @@ import pytest
 
 from ovbench.core.paths import room
 from ovbench.datasets.world.classes import held_out, track_classes
-from ovbench.metrics.conventions import CONVENTIONS as SCORED_CONVENTIONS
+from ovbench.metrics.conventions import ALL_CONVENTIONS, CLASS_RULES
 from ovbench.protocol.check import CONVENTIONS
 from ovbench.protocol.describe import CONVENTION_WORDS, describe
 from ovbench.protocol.load import load_protocol, protocol_ids
@@ -164,4 +164,6 @@ def test_world_prompts_use_known_words() -> None:
 
 
 def test_the_conventions_a_protocol_may_name_exist() -> None:
-    assert set(CONVENTIONS) == set(SCORED_CONVENTIONS) == set(CONVENTION_WORDS)
+    assert list(CONVENTIONS) == list(ALL_CONVENTIONS)
+    parts = {part for name in CONVENTIONS for part in name.split("+")}
+    assert parts | {""} == set(CONVENTION_WORDS) and set(CLASS_RULES) <= parts

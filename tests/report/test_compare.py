@@ -13,8 +13,9 @@ from run_cases import PROTOCOL, VIDEOS, make_run, own_protocol
 from ovbench.cli.main import main
 from ovbench.core.errors import IncompleteError, IntegrityError, UserError
 from ovbench.protocol.load import load_protocol
-from ovbench.report.compare import compare_runs
-from ovbench.report.compare_formats import write_comparison
+from ovbench.report.compare import THIN, compare_runs, compare_with_first
+from ovbench.report.compare_formats import write_comparison, write_comparisons
+from ovbench.stats.multiple import holm
 from ovbench.store.rundir import RunDir
 
 
@@ -77,6 +78,44 @@ def test_classes_are_sorted_by_the_size_of_the_difference(pair):
         assert (line.a, line.b) == (pytest.approx(first[line.name]), pytest.approx(second[line.name]))
 
 
+def test_class_lines_say_what_they_rest_on(tmp_path, pair):
+    summary = {c["name"]: c for c in RunDir(pair[0]).summary()["per_class"]}
+    pixels = sum(c["truth"] for c in summary.values())
+    for line in compare_runs(*pair, classes=99).classes:
+        assert line.videos == summary[line.name]["videos"]
+        assert line.share == pytest.approx(100 * summary[line.name]["truth"] / pixels)
+    few = [make_run(tmp_path / n, r, videos=VIDEOS[: THIN - 1]) for n, r in (("a", 0.4), ("b", 0.6))]
+    text = write_comparison(compare_runs(*few), "text")
+    assert f"{THIN - 1} !" in text and f"!: fewer than {THIN} videos" in text
+    assert "!:" not in write_comparison(compare_runs(*pair), "text")
+
+
+def test_p_is_corrected_for_all_scores_shown(tmp_path, pair):
+    lines = compare_runs(*pair).scores
+    assert [s.p_adjusted for s in lines] == pytest.approx(holm([s.p for s in lines]))
+    third = make_run(tmp_path / "c", 0.41, variant="c")
+    found = compare_with_first([*pair, third])
+    assert [(c.a, c.b) for c in found] == [("maskclip:a", "maskclip:b"), ("maskclip:a", "maskclip:c")]
+    every = [s for c in found for s in c.scores]
+    assert [s.p_adjusted for s in every] == pytest.approx(holm([s.p for s in every]))
+    assert max(s.p_adjusted for s in lines if s.p) < max(s.p_adjusted for s in found[0].scores if s.p)
+    with pytest.raises(UserError, match="needs two runs"):
+        compare_with_first([pair[0]])
+
+
+def test_videos_needed_for_an_effect(pair):
+    own, small = (scores(compare_runs(*pair, effect=e))["all.miou"] for e in (None, 0.1))
+    assert own.needed < small.needed
+    assert scores(compare_runs(*pair, effect=0.1, power=0.95))["all.miou"].needed > small.needed
+    note = next(n for n in compare_runs(*pair, effect=0.1, power=0.9).notes if "videos needed" in n)
+    assert "0.1" in note and "90 %" in note
+    far = dataclasses.replace(compare_runs(*pair), scores=(dataclasses.replace(own, needed=10**9),))
+    assert ">100,000" in write_comparison(far, "text")
+    for wrong in ({"power": 1.0}, {"power": 80}, {"effect": 0.0}, {"effect": -1.0}):
+        with pytest.raises(UserError):
+            compare_runs(*pair, **wrong)
+
+
 def test_other_videos_need_common(tmp_path, pair):
     short = make_run(tmp_path / "short", 0.6, videos=VIDEOS[2:5], partial="some")
     with pytest.raises(IncompleteError, match="5 are in one only, first: 'v0'"):
@@ -128,8 +167,19 @@ def test_formats(pair):
     for format in ("text", "md"):
         text = write_comparison(found, format)
         assert "harmonic mIoU" in text and "Largest differences" in text and found.classes[0].name in text
+    assert [r["p_adjusted"] != "" for r in rows] == [r["p"] != "" for r in rows]
+    assert rows[0]["videos"] == str(len(VIDEOS)) and rows[0]["run_b"] == "maskclip:b"
     with pytest.raises(UserError, match="unknown format"):
         write_comparison(found, "latex")
+
+
+def test_formats_of_several(pair):
+    found = compare_with_first([pair[0], pair[1], pair[0]])
+    assert len(json.loads(write_comparisons(found, "json"))) == 2
+    rows = list(csv.DictReader(io.StringIO(write_comparisons(found, "csv"))))
+    assert len(rows) == sum(len(c.scores) + len(c.classes) for c in found)
+    for format in ("text", "md"):
+        assert write_comparisons(found, format).count("Largest differences") == 2
 
 
 def test_the_verb(tmp_path, pair, capsys):
@@ -137,6 +187,15 @@ def test_the_verb(tmp_path, pair, capsys):
         main(["compare", *map(str, pair)])
     assert done.value.code == 0
     assert "better" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as done:
+        main(["compare", *map(str, pair), str(pair[0]), "--effect", "1.5", "--power", "0.9"])
+    out = capsys.readouterr().out
+    assert done.value.code == 0 and "videos needed" in out and "1.5" in out and out.count("A = ") == 2
+    for wrong in ([str(pair[0])], [*map(str, pair), "--power", "2"], [*map(str, pair), "--effect", "0"]):
+        with pytest.raises(SystemExit) as failed:
+            main(["compare", *wrong])
+        assert failed.value.code == 2
+    capsys.readouterr()
     short = make_run(tmp_path / "short", 0.6, videos=VIDEOS[2:5])
     with pytest.raises(SystemExit) as failed:
         main(["compare", str(pair[0]), str(short)])

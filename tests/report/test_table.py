@@ -230,7 +230,8 @@ def test_folders_that_are_no_finished_runs(tmp_path):
 
 def test_csv_can_be_read_back(board):
     rows = list(csv.DictReader(io.StringIO(render(board, format="csv", columns="all"))))
-    assert len(rows) == len(board)
+    assert rows[-1]["marks"] == "reference"  # a constant prediction, beside the label-free columns
+    assert len(rows) == len(board) + 1
     assert {r["protocol"] for r in rows} == {PROTOCOL} and {r["videos"] for r in rows} == {"8"}
     assert {(r["frames"], r["annotated_frames"]) for r in rows} == {("32", "32")}
     assert {(r["present.unseen"], r["scored.unseen"], r["scored.all"]) for r in rows} == {("3", "3", "11")}

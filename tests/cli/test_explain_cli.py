@@ -1,0 +1,87 @@
+"""`ovbench explain` and `ovbench table --convention` from the command line: output and exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from ovbench.cli.main import main
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "report"))
+from explain_cases import tiny_protocol, tiny_run
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    protocol = tiny_protocol(folder)
+    return str(tiny_run(folder / "run", protocol)), str(protocol)
+
+
+def call(capsys, *argv):
+    with pytest.raises(SystemExit) as end:
+        main(list(argv))
+    shown = capsys.readouterr()
+    return end.value.code, shown.out, shown.err
+
+
+@pytest.mark.parametrize("form", ["text", "md", "json"])
+def test_explain_prints(tiny, capsys, form):
+    run, protocol = tiny
+    code, out, _ = call(capsys, "explain", f"{run}/summary.json", "--protocol", protocol, "--format", form)
+    assert code == 0 and "gt-present" in out
+    if form == "json":
+        assert json.loads(out)["scores"]["groups"]["unseen"]["miou"]["value"] == 62.5
+
+
+def test_explain_a_class_under_a_convention(tiny, capsys):
+    run, protocol = tiny
+    code, out, _ = call(
+        capsys,
+        "explain",
+        run,
+        "--class",
+        "road",
+        "--convention",
+        "gt-present+abstain-shrinks",
+        "--protocol",
+        protocol,
+    )
+    assert code == 0 and "IoU 76.92 = TP / (TP + FP + FN) = 10 / 13" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--class", "rod"], "did you mean road"),
+        (["--convention", "gt"], "unknown convention 'gt'"),
+        (["--format", "csv"], "csv"),
+    ],
+)
+def test_mistakes_end_with_code_2(tiny, capsys, options, words):
+    run, protocol = tiny
+    code, _, err = call(capsys, "explain", run, "--protocol", protocol, *options)
+    assert code == 2 and words in err and "Traceback" not in err
+
+
+def test_codes_of_damaged_and_unfinished_runs(tmp_path, capsys):
+    protocol = tiny_protocol(tmp_path)
+    run = tiny_run(tmp_path / "run", protocol)
+    (run / "records" / "a.json").write_text("{}")
+    assert call(capsys, "explain", str(run), "--protocol", str(protocol))[0] == 4
+    (run / "summary.json").unlink()
+    assert call(capsys, "explain", str(run), "--protocol", str(protocol))[0] == 3
+    assert call(capsys, "explain", str(tmp_path / "nothing"))[0] == 2
+
+
+def test_table_convention_from_the_command_line(tiny, capsys):
+    run, protocol = tiny
+    code, out, _ = call(capsys, "table", run, "--protocol", protocol, "--convention", "all")
+    assert code == 0 and "+abstain" in out and "gt-present" in out
+    code, out, _ = call(capsys, "table", run, "--protocol", protocol, "--convention", "union-present")
+    assert code == 0 and "convention union-present" in out
+    code, _, err = call(capsys, "table", run, "--protocol", protocol, "--convention", "union")
+    assert code == 2 and "unknown convention" in err
