@@ -61,7 +61,7 @@ def confusion_scores(table: Any) -> dict[str, float]:
     return {"miou": float(100 * iou.mean()), "pacc": float(100 * hit.sum() / table.sum())}
 
 
-def script(data: Path) -> dict[str, float]:
+def script(data: Path) -> dict[str, Any]:
     """The VSPW script (VC_perclip.py and its copies): videos in lists, two masked int64 histograms a frame,
     every window of 8 and 16 frames compared with each of its offsets."""
     total = np.zeros((CLASSES, CLASSES))
@@ -91,7 +91,7 @@ def script(data: Path) -> dict[str, float]:
                 with np.errstate(invalid="ignore"):
                     found.append((held * still).sum() / still.sum())
     consistency = {f"vc{n}": float(100 * np.nanmean(found)) for n, found in windows.items()}
-    return {**confusion_scores(total), **consistency}
+    return {**confusion_scores(total), **consistency, "windows": {str(n): f for n, f in windows.items()}}
 
 
 def detectron2(data: Path) -> dict[str, float]:
@@ -165,7 +165,7 @@ def decode_ovbench(data: Path) -> dict[str, float]:
     return {}
 
 
-PEERS: dict[str, Callable[[Path], dict[str, float]]] = {
+PEERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     f.__name__: f for f in (script, detectron2, mmseg, torchmetrics, decode_pillow, decode_ovbench)
 }
 

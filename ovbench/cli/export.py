@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 _BY_SUFFIX = {".csv": "csv", ".parquet": "parquet", ".json": "rle", ".npz": "npz"}
+_ENDINGS = {form: suffix for suffix, form in _BY_SUFFIX.items()}
+_TABLES, _MAPS = ("csv", "parquet"), ("rle", "npz", "png")
 
 
 @click.command()
@@ -24,7 +26,7 @@ _BY_SUFFIX = {".csv": "csv", ".parquet": "parquet", ".json": "rle", ".npz": "npz
     "--format",
     "form",
     type=click.Choice(["csv", "parquet", "rle", "npz", "png"]),
-    help="Default: by the ending of --out.",
+    help="Tables: csv, parquet; label maps: rle, npz, png. Default: by the ending of --out.",
 )
 @click.option(
     "--per",
@@ -57,9 +59,21 @@ def command(
     """
     from ovbench.core.errors import UserError
 
-    form = form or _BY_SUFFIX.get(out.suffix)
-    if form is None:
-        raise UserError("which format?", where=out, hint="--format csv, parquet, rle, npz or png")
+    by_suffix = _BY_SUFFIX.get(out.suffix)
+    choices = _MAPS if what == "predictions" else _TABLES
+    hint = f"--what {what} is written as {', '.join(choices)}: --format {' or '.join(choices)}"
+    if form is None and by_suffix is None:
+        raise UserError("which format?", where=out, hint=hint)
+    form = form or str(by_suffix)
+    if form not in choices:
+        raise UserError(f"--what {what} is not written as {form}", where=out, hint=hint)
+    if by_suffix is not None and by_suffix != form:
+        ending = f"--out with the ending {_ENDINGS[form]}" if form in _ENDINGS else "a folder as --out"
+        raise UserError(
+            f"--format {form} and a file that ends in {out.suffix} do not go together",
+            where=out,
+            hint=f"give {ending}, or leave --format out",
+        )
     if what == "predictions":
         from ovbench.report.export_maps import export_maps
 

@@ -37,8 +37,9 @@ import click
     "--flow",
     multiple=True,
     metavar="BACKEND",
-    help="Also temporal consistency along an optical flow: dis, dis-fast, farneback, raft-small=WEIGHTS, "
-    "raft-large=WEIGHTS, files=DIR; with -fb (dis-fb) occluded pixels are left out. May be repeated.",
+    help="Also temporal consistency along an optical flow: dis, dis-fast, dis-ultrafast, farneback, "
+    "raft-small=FILE, raft-large=FILE, files=DIR; each also with -fb (dis-fb, raft-small-fb=FILE), which leaves "
+    "occluded pixels out. May be repeated.",
 )
 @click.option("--fresh", is_flag=True, help="Delete the run in the folder and begin anew.")
 def command(

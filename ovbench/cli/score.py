@@ -30,8 +30,13 @@ import click
     "--flow",
     multiple=True,
     metavar="BACKEND",
-    help="Also temporal consistency along an optical flow: dis, dis-fast, farneback, raft-small=WEIGHTS, "
-    "raft-large=WEIGHTS, files=DIR; with -fb (dis-fb) occluded pixels are left out. May be repeated.",
+    help="Also temporal consistency along an optical flow: dis, dis-fast, dis-ultrafast, farneback, "
+    "raft-small=FILE, raft-large=FILE, files=DIR; each also with -fb (dis-fb, raft-small-fb=FILE), which leaves "
+    "occluded pixels out. May be repeated.",
+)
+@click.option(
+    "--name",
+    help="What tables call them: predictions (NAME). Default: the folder's name, or the method whose run saved them.",
 )
 @click.option("--fresh", is_flag=True, help="Delete the run in the folder and begin anew.")
 def command(
@@ -43,6 +48,7 @@ def command(
     jobs: int | None,
     out: Path | None,
     flow: tuple[str, ...],
+    name: str | None,
     fresh: bool,
 ) -> None:
     """Score label maps that lie on disk.
@@ -62,6 +68,7 @@ def command(
         frames=frames,
         fresh=fresh,
         flow=flow,
+        name=name,
         command=tuple(sys.argv),
     )
     click.echo(summary)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import shlex
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class OvbenchError(Exception):
@@ -71,5 +74,13 @@ def missing_extra(package: str, extra: str) -> UserError:
     """A `UserError` for an optional dependency that is not installed, naming the extra."""
     return UserError(
         f"this needs the package '{package}', which is not installed",
-        hint=f"pip install 'ovbench[{extra}]'",
+        hint=install_extra(extra),
     )
+
+
+def install_extra(extra: str) -> str:
+    """The command that installs an extra for the very interpreter that runs this."""
+    root = Path(__file__).resolve().parents[2]
+    checkout = (root / "pyproject.toml").is_file() and (root / "ovbench").is_dir()
+    what = ["-e", f"{root}[{extra}]"] if checkout else [f"ovbench[{extra}]"]
+    return shlex.join([sys.executable or "python", "-m", "pip", "install", *what])

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ovbench.core.errors import OvbenchError
+from ovbench.core.errors import OvbenchError, install_extra
 from ovbench.core.hashing import hash_file
 from ovbench.core.paths import cache_dir
 
@@ -18,6 +18,10 @@ from .environment import hardware, package_version
 
 _BASE = ("numpy", "pillow", "click", "pandas", "matplotlib", "rich")
 _MODELS = ("torch", "torchvision", "open_clip", "timm", "safetensors")
+_EXTRAS = {
+    "flow": (("opencv-python-headless",), "needed for --flow dis and farneback"),
+    "export": (("pycocotools", "pyarrow"), "needed to export run lengths and Parquet"),
+}
 _DISTRIBUTIONS = {"open_clip": "open_clip_torch"}
 
 
@@ -36,6 +40,7 @@ def checks() -> Iterator[Check]:
     for name in _BASE:
         yield _package(name)
     yield from _models()
+    yield from _extras()
     yield from _reading()
     machine = hardware()
     yield Check(
@@ -59,7 +64,7 @@ def _python() -> Check:
 def _package(name: str) -> Check:
     found = package_version(name)
     if found is None:
-        return Check("problem", f"{name} is not installed", "pip install --force-reinstall ovbench")
+        return Check("problem", f"{name} is not installed", f"{sys.executable} -m pip install {name}")
     return Check("ok", f"{name} {found}")
 
 
@@ -69,13 +74,25 @@ def _models() -> Iterator[Check]:
         yield Check(
             "absent",
             f"extra 'models' is incomplete: no {', '.join(absent)} (control rows and score work)",
-            "pip install 'ovbench[models]'",
+            install_extra("models"),
         )
     for name in _MODELS:
         if name not in absent:
             yield _importable(name)
     if "torch" not in absent:
         yield _gpu()
+
+
+def _extras() -> Iterator[Check]:
+    """The small extras: what each is for, and whether it is here."""
+    for extra, (packages, use) in _EXTRAS.items():
+        absent = [name for name in packages if package_version(name) is None]
+        if absent:
+            what = f"extra '{extra}' is incomplete: no {', '.join(absent)} ({use})"
+            yield Check("absent", what, install_extra(extra))
+        else:
+            found = ", ".join(f"{name} {package_version(name)}" for name in packages)
+            yield Check("ok", f"extra '{extra}': {found}")
 
 
 def _importable(name: str) -> Check:
@@ -112,8 +129,8 @@ def _reading() -> Iterator[Check]:
             hint = f"unset {SWITCH}" if reason.startswith(SWITCH) else hint
             yield Check("absent", f"compiled kernel {name}: {reason} (slower, same results)", hint)
     if package_version("deflate") is None:
-        hint = "pip install 'ovbench[fast]'"
-        yield Check("absent", "extra 'fast' (libdeflate) is not installed (slower, same results)", hint)
+        what = "extra 'fast' (libdeflate) is not installed (slower, same results)"
+        yield Check("absent", what, install_extra("fast"))
     yield Check("ok", f"masks are read by {route()}")
 
 

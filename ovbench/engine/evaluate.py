@@ -8,17 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ovbench.core.errors import IncompleteError, IntegrityError, UserError
+from ovbench.core.errors import IncompleteError, UserError
 from ovbench.datasets.open import open_dataset
 from ovbench.flow.open import parse_all
-from ovbench.methods.predictions import check_and_hash, predictions_root
+from ovbench.methods.predictions import check_and_hash, checked_name, default_name, predictions_root
 from ovbench.methods.select import select
 from ovbench.methods.stored.open import open_source
 from ovbench.metrics.score import summarize
 from ovbench.protocol.load import load_protocol
 from ovbench.protocol.schema import Protocol
 from ovbench.store.lock import only_writer
-from ovbench.store.predictions import frames_on_disk
 from ovbench.store.rundir import RunDir
 
 from . import manifest
@@ -26,6 +25,7 @@ from .plan import Plan, Request, make_plan
 from .pool import process_videos
 from .progress import Progress, note
 from .records import CountedVideo, read_records
+from .takeup import Found, look, missing_folders, remove_empty, withdraw
 from .timing import timing_report
 from .worker import DiskFull, Work, disk_full_is_named
 
@@ -56,12 +56,17 @@ def score(
     frames: int | None = None,
     fresh: bool = False,
     flow: tuple[str, ...] = (),
+    name: str | None = None,
     command: tuple[str, ...] = (),
 ) -> Path:
     """Score label maps on disk, in any form that `ovbench.methods.stored` reads.
 
     Photographs are opened for `flow` only. The counts are the same integers as those of the run that
     saved the label maps.
+
+    Args:
+        name: what tables call these label maps, as in "predictions (NAME)"; default: the name of their
+            folder or file, or of the method whose run saved them.
 
     Raises:
         IncompleteError: missing videos or frames; nothing is written.
@@ -79,6 +84,7 @@ def score(
             frames=frames,
             fresh=fresh,
             flow=flow,
+            name=name,
             command=command,
         )
     )
@@ -89,6 +95,7 @@ def _score(request: Request) -> Path:
     asked = select(request.method, request.variant, request.settings, protocol=protocol)
     if not asked.options["folder"]:
         raise UserError("'predictions' needs a folder of label maps", hint="--set folder=DIR")
+    name = None if request.name is None else checked_name(request.name)
     folder = predictions_root(Path(asked.options["folder"]))
     if request.save_predictions:
         raise UserError("these predictions are on disk already", hint="leave --save-predictions out")
@@ -102,7 +109,13 @@ def _score(request: Request) -> Path:
     with Progress("check of the label maps", len(chosen)) as progress:
         source = check_and_hash(stored, dataset, chosen, request.frames, progress.advance)
     settings = {**request.settings, "folder": str(folder)}
-    return execute(make_plan(replace(request, settings=settings, need_images=need_images), source, protocol))
+    return execute(
+        make_plan(
+            replace(request, settings=settings, need_images=need_images, name=name or default_name(folder)),
+            source,
+            protocol,
+        )
+    )
 
 
 def _check_photographs(request: Request, protocol: Protocol, video_ids: Sequence[str]) -> None:
@@ -126,41 +139,58 @@ def _check_vocabulary(folder: Path, protocol: Protocol) -> None:
         return
     manifest = directory.manifest()
     if manifest.get("key", {}).get("vocabulary") not in (None, protocol.vocabulary.hash):
+        theirs = manifest["protocol"]["id"]
+        same = theirs == protocol.id
         raise UserError(
-            f"these label maps were made with another vocabulary, that of '{manifest['protocol']['id']}': their "
-            f"numbers mean other classes than in '{protocol.id}'",
+            f"these label maps were made with another vocabulary, that of "
+            f"{'another version of ' if same else ''}'{theirs}': their numbers mean other classes "
+            f"{'now' if same else f'than in {protocol.id!r}'}",
             where=folder,
-            hint=f"score them with --protocol {manifest['protocol']['id']}",
+            hint="run the method again with this version of the protocol"
+            if same
+            else f"score them with --protocol {theirs}",
         )
 
 
 def execute(plan: Plan) -> Path:
-    """Carry out a plan while holding the lock of its folder."""
-    directory = RunDir(plan.out)
-    with disk_full_is_named(), only_writer(plan.out):
-        _prepare(directory, plan)
-        state = _State(finished=_finished(directory, plan))
-        try:
-            _work(directory, plan, state)
-            with disk_full_is_named():
-                return _finish(directory, plan, state)
-        except DiskFull as error:
-            raise IncompleteError(
-                f"{error.what}; {_safe(directory, plan)} videos are finished and safe",
-                where=error.where,
-                hint="make room and run the same command again: it goes on where it stopped",
-            ) from error
-        except BaseException:
-            if directory.finished():
-                note(f"{_safe(directory, plan)} videos are finished and kept in {plan.out}")
-            raise
-        finally:
-            directory.sweep()  # stopped workers may leave hidden files
+    """Carry out a plan while holding the lock of its folder.
+
+    A run that a mistake of the user ends before its first record leaves nothing behind.
+    """
+    directory, missing = RunDir(plan.out), missing_folders(plan.out)
+    try:
+        with disk_full_is_named(), only_writer(plan.out):
+            new = not directory.has_manifest() and not directory.finished()
+            try:
+                return _execute(directory, plan)
+            except UserError:
+                if new and not directory.finished():
+                    withdraw(directory, made=plan.out in missing)
+                raise
+    except UserError:
+        remove_empty(missing)
+        raise
 
 
-def _safe(directory: RunDir, plan: Plan) -> str:
-    """As "2 of 5", counted on disk, where stopped workers may have committed more than they could report."""
-    return f"{len(directory.finished().intersection(plan.video_ids))} of {len(plan.video_ids)}"
+def _execute(directory: RunDir, plan: Plan) -> Path:
+    found = _prepare(directory, plan)
+    state = _State(finished=set(found.finished))
+    try:
+        _work(directory, plan, state, found)
+        with disk_full_is_named():
+            return _finish(directory, plan, state)
+    except DiskFull as error:
+        raise IncompleteError(
+            f"{error.what}; {found.safe(directory, plan)} of {len(plan.video_ids)} videos are finished and safe",
+            where=error.where,
+            hint="make room and run the same command again: it goes on where it stopped",
+        ) from error
+    except BaseException:
+        if safe := found.safe(directory, plan):
+            note(f"{safe} of {len(plan.video_ids)} videos are finished and kept in {plan.out}")
+        raise
+    finally:
+        directory.sweep()  # stopped workers may leave hidden files
 
 
 @dataclass
@@ -172,46 +202,25 @@ class _State:
     peak_gpu_mib: float | None = None
 
 
-def _prepare(directory: RunDir, plan: Plan) -> None:
+def _prepare(directory: RunDir, plan: Plan) -> Found:
     directory.sweep()
     ours = directory.has_manifest() or bool(directory.finished())
-    if plan.request.fresh and ours:
+    cleared = plan.request.fresh and ours
+    if cleared:
         directory.clear()
-    manifest.begin(directory, plan, cleared=plan.request.fresh and ours)
+    old = manifest.check(directory, plan, cleared=cleared)
+    found = look(directory, plan)
+    manifest.begin(directory, plan, old)
+    return found
 
 
-def _finished(directory: RunDir, plan: Plan) -> set[str]:
-    """Videos that need not be done again: their record is of this run and of these very frames."""
-    present = directory.finished()
-    return {v for v in plan.video_ids if v in present and _is_done(directory, plan, v)}
-
-
-def _is_done(directory: RunDir, plan: Plan, video_id: str) -> bool:
-    record = directory.record(video_id)
-    if record is None:
-        return False
-    where = directory.record_path(video_id)
-    if record.run_key != plan.run_key:
-        raise IntegrityError(
-            "a record of another run lies in this folder",
-            where=where,
-            hint="give another folder with --out, or --fresh to begin anew",
-        )
-    video = plan.dataset.open(video_id)
-    if record.frames_sha256 != video.fingerprint(plan.request.frames):
-        note(f"video '{video_id}' has changed on disk since it was counted: it is done again")
-        return False
-    names = video.frame_names[: plan.request.frames]
-    if plan.request.save_predictions:
-        return len(frames_on_disk(directory.predictions_path / video_id)) == len(names)
-    return True
-
-
-def _work(directory: RunDir, plan: Plan, state: _State) -> None:
+def _work(directory: RunDir, plan: Plan, state: _State, found: Found) -> None:
     left = [v for v in plan.video_ids if v not in state.finished]
     if not left:
         return
-    directory.forget_results()
+    if any(v not in found.again for v in left):
+        directory.forget_results()  # of fewer videos than the manifest now lists
+    # Otherwise the old summary fits the old records until a worker replaces one of them, and drops it then.
     label = f"{plan.selection.id} on {plan.protocol.id}"
 
     def keep(facts: Mapping[str, Any]) -> None:
@@ -256,7 +265,7 @@ def _note_pairs(plan: Plan, videos: Sequence[CountedVideo]) -> None:
         if counted < there_are:
             note(
                 f"flow '{spec.name}': {counted} of {there_are} pairs of neighbouring frames are compared; "
-                "the others lack a label map, or their frames differ in size"
+                "the others lack a label map"
             )
 
 

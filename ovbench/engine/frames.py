@@ -15,6 +15,7 @@ from ovbench.datasets.base import Video
 from ovbench.flow.compare import FlowComparison
 from ovbench.methods.base import Segmenter
 from ovbench.methods.labels import identity, narrow, outside
+from ovbench.methods.predictions import StoredPredictions
 from ovbench.metrics.counts import (
     LabelError,
     SizeError,
@@ -28,6 +29,8 @@ from ovbench.store.predictions import PredictionWriter
 
 from .view import MethodView
 
+UNDECLARED = 254
+"""In a protocol's table of truth ids: ids that mean no class, this one and above."""
 _VERIFY = "`ovbench data verify` lists every such frame of the data set"
 
 
@@ -60,6 +63,19 @@ class _Frame:
     method: str
     where: str
     fits_image: bool  # its picture was looked at, and the label map has its size
+
+
+def _gave(method: str) -> str:
+    """How a message about a label map begins."""
+    return "the predictions hold" if method == "predictions" else f"method '{method}' gave"
+
+
+def _where(segmenter: Segmenter, video: Video, index: int) -> str:
+    name = video.frame_names[index]
+    text = f"video '{video.id}', frame '{name}'"
+    if isinstance(segmenter, StoredPredictions):
+        text += f" ({segmenter.file(video.id, name)})"
+    return text
 
 
 def count_video(
@@ -96,11 +112,12 @@ def count_video(
             if flow is not None:
                 flow.skip()
             continue
-        where = f"video '{video.id}', frame '{video.frame_names[index]}'"
-        label_map = check_label_map(label_map, names, method, where)
+        where = _where(segmenter, video, index)
+        label_map = check_label_map(label_map, names, method, where, protocol)
         if index in view.sizes and view.sizes[index] != label_map.shape:
             raise _wrong_size(method, label_map, view.sizes[index], where)
-        runs = _count(counter, video, index, label_map, clock, _Frame(method, where, index in view.sizes))
+        described = _Frame(method, where, index in view.sizes)
+        runs = _count(counter, video, index, label_map, clock, described, flow is not None)
         if flow is not None:
             _compare(flow, label_map, clock)
         began = time.perf_counter()
@@ -122,20 +139,25 @@ def _compare(flow: FlowComparison, label_map: LabelMap, clock: Clock) -> None:
     clock.flow += time.perf_counter() - began
 
 
-def check_label_map(label_map: LabelMap, names: int, method: str, where: str) -> LabelMap:
-    """The label map in the vocabulary's dtype; raises `UserError` for a wrong type, shape or value."""
+def check_label_map(
+    label_map: LabelMap, names: int, method: str, where: str, protocol: Protocol | None = None
+) -> LabelMap:
+    """The label map in the vocabulary's dtype; raises `UserError` for a wrong type, shape or value.
+
+    `protocol`: with it, the message tells raw ids of the data set from other mistakes.
+    """
     if not isinstance(label_map, np.ndarray):
-        raise UserError(f"method '{method}' gave a {type(label_map).__name__} as a label map", where=where)
+        raise UserError(f"{_gave(method)} a {type(label_map).__name__} as a label map", where=where)
     if label_map.ndim != 2 or label_map.dtype not in (np.uint8, np.uint16):
         raise UserError(
-            f"method '{method}' gave a label map of {label_map.dtype} {label_map.shape}",
+            f"{_gave(method)} a label map of {label_map.dtype} {label_map.shape}",
             where=where,
             hint="a label map is (height, width) uint8 or uint16",
         )
     label_map = narrow(label_map, names)
     bad = outside(label_map, names)
     if bad is not None:
-        raise _wrong_value(method, bad, names, label_map, where)
+        raise _wrong_value(method, bad, label_map, where, names, protocol)
     return label_map
 
 
@@ -160,14 +182,18 @@ def _count(
     label_map: LabelMap,
     clock: Clock,
     frame: _Frame,
+    every: bool,
 ) -> Runs | None:
-    """Count a frame; the runs of the label map, where counting has found them."""
+    """Count a frame; the runs of the label map, where counting has found them.
+
+    `every`: all frames are segmented, whoever asks, so those without truth count for changes too.
+    """
     began = time.perf_counter()
     truth = video.truth(index) if video.annotated(index) else None
     read = time.perf_counter()
     clock.truth += read - began
     try:
-        if truth is None:
+        if truth is None and not every:
             counter.skip()  # whether such a frame is segmented depends on who asks, and counts must not
         else:
             counter.update(truth, label_map, _tag(video, index))
@@ -206,18 +232,30 @@ def _size_error(error: SizeError, truth: RawMask | None, label_map: LabelMap, fr
 
 def _wrong_size(method: str, label_map: LabelMap, expected: tuple[int, ...], where: str) -> UserError:
     return UserError(
-        f"method '{method}' gave a label map of {_size(label_map.shape)}, the frame is "
+        f"{_gave(method)} a label map of {_size(label_map.shape)}, the frame is "
         f"{_size(expected)} (height x width)",
         where=where,
         hint="label maps must have the frame's own size",
     )
 
 
-def _wrong_value(method: str, value: int, names: int, label_map: LabelMap, where: str) -> UserError:
+def _wrong_value(
+    method: str, value: int, label_map: LabelMap, where: str, names: int, protocol: Protocol | None
+) -> UserError:
+    hint = f"allowed: 0 to {names - 1}, and {other_of(label_map.dtype)} for 'other'"
+    if protocol is not None and method == "predictions":
+        hint += (
+            "; a label is the position of a name in the vocabulary, counted from 0 "
+            f"(`ovbench protocols show {protocol.id}`)"
+        )
+        if protocol.truth_table[value] < UNDECLARED:
+            hint += (
+                f"; {value} is a raw id of the data set's masks: raw ids must be turned into positions first"
+            )
     return UserError(
-        f"method '{method}' gave the label {value}, outside the vocabulary",
+        f"{_gave(method)} the label {value}, outside the vocabulary",
         where=where,
-        hint=f"allowed: 0 to {names - 1}, and {other_of(label_map.dtype)} for 'other'",
+        hint=hint,
     )
 
 

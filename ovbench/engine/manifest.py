@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ovbench.core.errors import UserError
+from ovbench.core.hashing import hash_json
 from ovbench.store.manifest import public_command, public_path
 from ovbench.store.rundir import RunDir
 
@@ -32,12 +34,15 @@ def method_facts(plan: Plan) -> dict[str, Any]:
         "trained_on": list(selection.card.trained_on),
     }
     if selection.card.id == "predictions":
-        facts["source"] = facts["options"].pop("folder", "")
+        folder = facts["options"].pop("folder", "")
+        facts["source"] = plan.request.name or folder
+        path = Path(selection.options["folder"]).resolve()
+        facts["folder"] = f"{path.parent.name}/{path.name}" if path.name == "predictions" else folder
     return facts
 
 
-def begin(run: RunDir, plan: Plan, *, cleared: bool = False) -> None:
-    """Write the manifest, or check that the one that lies here is of the same run and extend it.
+def check(run: RunDir, plan: Plan, *, cleared: bool = False) -> Mapping[str, Any] | None:
+    """The manifest that lies here, of the same run, or None where there is none.
 
     Args:
         cleared: a run has just been deleted here; what else lies in the folder may stay.
@@ -48,17 +53,29 @@ def begin(run: RunDir, plan: Plan, *, cleared: bool = False) -> None:
         IntegrityError: there is no manifest, and a record that lies here is damaged.
     """
     old = run.manifest() if run.has_manifest() else None
-    if old is None:
-        if not cleared:
-            _check_unused(run, plan)
-    else:
+    if old is not None:
         check_same_run(run, old, plan)
+    elif not cleared:
+        _check_unused(run, plan)
+    return old
+
+
+def begin(run: RunDir, plan: Plan, old: Mapping[str, Any] | None) -> None:
+    """Write the manifest; `old` is the one that `check` has found, which it extends."""
     manifest = _manifest(plan)
     if old is not None:
         manifest["sessions"] = [*old.get("sessions", []), *manifest["sessions"]]
         manifest["facts"] = old.get("facts")
         manifest["created"] = old.get("created", manifest["created"])
     run.write_manifest(manifest)
+
+
+def data_id(plan: Plan) -> str | None:
+    """Tells one data root from another without saying where it lies; None for the world, which has none."""
+    root = plan.request.data_root
+    if root is None or plan.protocol.dataset.name == "world":
+        return None
+    return hash_json(str(root.expanduser().resolve()))[:16]
 
 
 def add_facts(run: RunDir, facts: Mapping[str, Any]) -> None:
@@ -129,7 +146,12 @@ def _manifest(plan: Plan) -> dict[str, Any]:
         },
         "untrained": selection.untrained,
         "partial": plan.partial,
-        "data": {"dataset": protocol.dataset.name, "split": protocol.dataset.split, "root": root},
+        "data": {
+            "dataset": protocol.dataset.name,
+            "split": protocol.dataset.split,
+            "root": root,
+            "root_id": data_id(plan),
+        },
         "videos": list(plan.video_ids),
         "frames": request.frames,
         "device": plan.device,

@@ -49,6 +49,7 @@ class Request:
     need_images: bool = True
     flow: tuple[str, ...] = ()  # backends of temporal consistency, as in `ovbench.flow.open.parse`
     label_maps: Path | None = None  # of the method that votes, saved by a run of it: not computed again
+    name: str | None = None  # what tables call scored label maps
     command: tuple[str, ...] = ()
 
 

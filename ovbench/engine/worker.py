@@ -122,6 +122,7 @@ class VideoWorker:
             stack.close()
             timing = _timing(done.clock, time.perf_counter() - began, self.first)
             counts = done.counts.to_json()
+            self.run.forget_results()  # they must never stand beside a record they were not made from
             self.run.write_record(
                 Record(
                     video_id, self.work.run_key, counts, done.frames_sha256, done.predictions_sha256, timing

@@ -62,15 +62,23 @@ class FlowComparison:
         self._last = None
 
     def update(self, label_map: LabelMap) -> None:
-        """The next frame; where its size differs from the one before, they are no pair.
+        """The next frame.
 
         Raises:
-            UserError: a flow cannot be computed, or has another size than the label maps.
+            UserError: a flow cannot be computed, or has another size than the label maps; or these are not
+                all of one size.
             IncompleteError: a flow that should lie on disk does not.
         """
         self._frame += 1
         last, first = self._last, self._frame - 1
-        if last is not None and last.shape == label_map.shape and last.dtype == label_map.dtype:
+        if last is not None and last.shape != label_map.shape:
+            raise UserError(
+                f"the label map is {_size(label_map)}, that of the frame before {_size(last)} (height x width): "
+                "nothing flows between them",
+                where=f"video '{self._video.id}', frame '{self._video.frame_names[self._frame]}'",
+                hint="label maps must have their frame's own size, also on frames without truth",
+            )
+        if last is not None:
             for name, (flow, back) in self._flows.flows(self._video, first).items():
                 self._check(name, first, label_map.shape, flow, back)
                 self._counters[name].add(first, last, label_map, flow, back)
@@ -89,3 +97,7 @@ class FlowComparison:
                     where=f"video '{self._video.id}', frame '{self._video.frame_names[frame]}'",
                     hint="flow is needed at the label maps' own size",
                 )
+
+
+def _size(label_map: LabelMap) -> str:
+    return "x".join(map(str, label_map.shape))

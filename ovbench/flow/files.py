@@ -12,6 +12,7 @@ from ovbench.core.errors import IncompleteError, UserError
 from ovbench.core.paths import check_id, inside
 from ovbench.datasets.base import Video
 from ovbench.metrics.flow import Flow
+from ovbench.store.arrays import open_npy
 
 from .base import FlowBackend
 
@@ -64,21 +65,18 @@ def stamp(folder: Path, video_ids: Iterable[str]) -> str:
 
 
 def _read(path: Path) -> Flow:
+    if not path.exists():
+        raise IncompleteError("a flow is missing", where=path, hint=_LAYOUT)
     try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise IncompleteError("a flow is missing", where=path, hint=_LAYOUT) from error
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"this file is no array of numbers: {error}", where=path, hint=_LAYOUT) from error
-    if (
-        not isinstance(array, np.ndarray)
-        or array.ndim != 3
-        or array.shape[2] != 2
-        or array.dtype.char not in "ef"
-    ):
-        got = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else "an archive of arrays"
+        stored = open_npy(path)  # what the header claims must be there before anything is read
+    except UserError as error:
+        raise UserError(
+            f"this file is no array of numbers: {error.what}", where=path, hint=_LAYOUT
+        ) from error
+    if len(stored.shape) != 3 or stored.shape[2] != 2 or stored.dtype.char not in "ef":
+        got = f"{stored.shape} {stored.dtype}"
         raise UserError(f"this file is no flow: {got}", where=path, hint=_LAYOUT)
-    flow: Flow = array.astype(np.float32)
+    flow: Flow = stored.whole().astype(np.float32)
     if flow.size and not np.isfinite(flow).any():
         raise UserError("this flow is not finite anywhere", where=path, hint="compute it again")
     return flow

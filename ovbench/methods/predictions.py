@@ -20,6 +20,9 @@ from .labels import label_dtype, narrow
 from .stored.open import FORMS, open_source
 from .stored.source import SHOWN, Source
 
+MAX_NAME = 80
+"""Characters of a name in tables."""
+
 
 def build(setup: Setup) -> Segmenter:
     """The method `predictions`; option `folder` says where the label maps lie."""
@@ -39,6 +42,14 @@ def predictions_root(path: Path) -> Path:
         raise UserError("there is no folder of predictions here", where=path, hint=f"give {FORMS}")
     if (path / "manifest.json").is_file():
         if not (path / "predictions").is_dir():
+            method = _manifest_beside(path / "predictions").get("method", {})
+            if method.get("id") == "predictions":
+                raise UserError(
+                    "this run scored label maps from elsewhere, and holds none itself",
+                    where=path,
+                    hint=f"give what it scored: '{method.get('folder') or method.get('source')}'; where that is no "
+                    "run folder, `ovbench export` also needs --protocol P",
+                )
             raise UserError(
                 "this run saved no predictions",
                 where=path,
@@ -46,6 +57,27 @@ def predictions_root(path: Path) -> Path:
             )
         return path / "predictions"
     return path
+
+
+def checked_name(name: str) -> str:
+    """A name for tables; raises `UserError` for one that would spoil them."""
+    name = name.strip()
+    if not name.isprintable() or not 0 < len(name) <= MAX_NAME:
+        raise UserError(
+            "this name cannot be shown in tables",
+            where="--name",
+            hint=f"1 to {MAX_NAME} characters, in one line",
+        )
+    return name
+
+
+def default_name(folder: Path) -> str:
+    """What tables call label maps: the method whose run saved them, else the folder's or file's name."""
+    method = _manifest_beside(folder).get("method", {})
+    if not method.get("id"):
+        return folder.resolve().name
+    base, plus, wrapper = str(method["id"]).partition("+")
+    return (f"{base}:{method['variant']}" if method.get("variant") else base) + plus + wrapper
 
 
 class StoredPredictions(Segmenter):
@@ -73,6 +105,10 @@ class StoredPredictions(Segmenter):
             self._source = open_source(self.path, self.vocabulary, self._known)
         return self._source
 
+    def file(self, video_id: str, frame: str) -> Path:
+        """The file that holds a frame's label map, for messages."""
+        return self.source.file(video_id, frame)
+
     def absent(self, video: Video) -> frozenset[int]:
         here = self.source.frames(video.id, video.frame_names)
         return frozenset(i for i, name in enumerate(video.frame_names) if name not in here)
@@ -88,7 +124,7 @@ class StoredPredictions(Segmenter):
             elif not video.wanted(index):
                 label_map = unused()
             elif video.annotated(index):
-                raise _missing([f"{video.id}/{name}{source.suffix}"], source)
+                raise _missing([f"{video.id}/{name}{source.suffix}"], source, "")
             else:
                 if shape is None:
                     first = next((n for n in video.frame_names if n in here), None)
@@ -121,6 +157,7 @@ def check_and_hash(
     _refuse_extra_videos(source, dataset)
     total = hashlib.sha256()
     missing: list[str] = []
+    remark = ""
     for video_id in video_ids:
         video = dataset.open(video_id)
         here = source.frames(video_id, video.frame_names)
@@ -128,24 +165,27 @@ def check_and_hash(
             _refuse_extra_frames(source, video, here)
         names = video.frame_names[:frames]
         found = [name for name in names if name in here]
-        missing += [
+        lost = [
             f"{video_id}/{name}{source.suffix}"
             for index, name in enumerate(names)
             if name not in here and video.annotated(index)
         ]
+        if lost:
+            missing += lost
+            remark = remark or source.remark(video_id, video.frame_names)
         source.hash_video(video_id, found, total)
         if progress is not None:
             progress(video_id, len(found))
     if missing:
-        raise _missing(missing, source)
+        raise _missing(missing, source, remark)
     return total.hexdigest()
 
 
-def _missing(names: Sequence[str], source: Source) -> IncompleteError:
+def _missing(names: Sequence[str], source: Source, remark: str) -> IncompleteError:
     videos = sorted({n.split("/")[0] for n in names})
     shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
     return IncompleteError(
-        f"{len(names)} label maps are missing, in {len(videos)} videos: {shown}",
+        f"{len(names)} label maps are missing, in {len(videos)} videos: {shown}" + (remark and f"; {remark}"),
         where=source.path,
         hint=f"expected {source.layout}, named like the data set's frames; nothing was scored\n"
         f"         {_partial_advice(source.path)}",

@@ -154,7 +154,10 @@ CONVENTIONS: dict[str, Convention] = {name: ALL_CONVENTIONS[name] for name in _U
 
 
 def convention(convention_id: str) -> Convention:
-    """The convention of that id; raises `UserError` with near names for an unknown one."""
+    """The convention of that id, its parts in any order; raises `UserError` with near names for an unknown one."""
+    parts = convention_id.split("+")
+    if len(set(parts)) == len(parts):  # the canonical order: class rule first, then by name
+        convention_id = "+".join(sorted(parts, key=lambda part: (part not in CLASS_RULES, part)))
     if convention_id not in ALL_CONVENTIONS:
         raise unknown("convention", convention_id, ALL_CONVENTIONS)
     return ALL_CONVENTIONS[convention_id]

@@ -166,7 +166,12 @@ def constant_reference(videos: Sequence[VideoCounts]) -> dict[str, float | None]
 def _note(protocol: Protocol, videos: Sequence[VideoCounts]) -> str | None:
     """Why a consistency is missing or rests on part of the videos; None where nothing needs saying."""
     if not protocol.windows:
-        return "not defined here: consistency needs a truth mask on every frame, and this protocol has sparse ones"
+        text = (
+            "VC is not defined here: it needs a truth mask on every frame, and this protocol has sparse ones"
+        )
+        if any(v.changes.frame for v in videos):
+            return text
+        return f"{text}; change rates need neighbouring frames, all of which are segmented with --flow only"
     remarks = []
     sparse = sum(not v.dense for v in videos)
     if sparse:

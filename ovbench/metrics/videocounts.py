@@ -20,6 +20,10 @@ OTHER = -1
 IntTuple: TypeAlias = tuple[int, ...]
 
 
+class OtherLayout(IntegrityError):
+    """Counts that lack something: another version of ovbench wrote them."""
+
+
 @dataclass(frozen=True)
 class Joint:
     """Sparse joint histogram: `pixels[i]` pixels have raw truth id `truth[i]` and prediction `prediction[i]`.
@@ -167,7 +171,12 @@ class VideoCounts:
                 changes=_changes(value["changes"]),
                 flow={str(name): _flow(f) for name, f in value["flow"].items()},
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except KeyError as error:
+            raise OtherLayout(
+                f"the counts of a video lack {error}",
+                hint="the same run command makes this record again",
+            ) from error
+        except (TypeError, ValueError, AttributeError) as error:
             raise _broken(f"{type(error).__name__}: {error}") from error
         if counts.annotated > counts.frames:
             raise _broken(f"{counts.annotated} annotated frames of {counts.frames}")

@@ -14,15 +14,17 @@ from ovbench.engine.records import CountedVideo
 from ovbench.metrics.iou import class_scores
 from ovbench.metrics.sample import ClassSums, run_sample, sums_of, total_sums
 from ovbench.metrics.temporal import backends_of, label_free
-from ovbench.protocol.load import load_protocol
 from ovbench.protocol.schema import Protocol
 from ovbench.stats.bootstrap import Sample
 from ovbench.stats.multiple import holm
 from ovbench.stats.paired import Difference, compare
-from ovbench.stats.power import FEWEST, POWER, check
+from ovbench.stats.power import POWER, check
 
 from .columns import columns_for, headline_key
-from .model import Cell, Run, installed_protocol
+from .conventions import constant_values
+from .explain_model import plural
+from .find import open_run
+from .model import FEW_VIDEOS, Cell, Run, required_protocol
 from .names import names_of
 
 LOWER_IS_BETTER = ("seen_bias",)
@@ -46,7 +48,8 @@ class ScoreLine:
     low: float | None
     high: float | None
     p: float | None
-    verdict: str  # "better" or "worse", of label-free scores "higher" or "lower"; "tie", "undefined"
+    # "better" or "worse", of label-free scores "higher" or "lower"; "tie"; "untested" without interval; "undefined"
+    verdict: str
     p_adjusted: float | None = None
     needed: int | None = None
 
@@ -69,7 +72,7 @@ class ClassLine:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything `ovbench compare` shows."""
+    """Everything `ovbench compare` shows; `letter` is what the second run is called ("C" for a third one)."""
 
     a: str
     b: str
@@ -78,6 +81,7 @@ class Comparison:
     scores: tuple[ScoreLine, ...]
     classes: tuple[ClassLine, ...]
     notes: tuple[str, ...]
+    letter: str = "B"
 
 
 def compare_runs(
@@ -90,6 +94,7 @@ def compare_runs(
     classes: int = 10,
     power: float = POWER,
     effect: float | None = None,
+    letter: str = "B",
 ) -> Comparison:
     """Compare the finished runs in two folders.
 
@@ -100,6 +105,7 @@ def compare_runs(
         classes: how many classes to list, those with the largest differences.
         power: wanted probability of finding a difference, for the number of videos needed.
         effect: the difference to find, in percentage points; None: each score's own.
+        letter: what tables call the second run.
 
     Raises:
         UserError: a folder without a run, two protocols or versions, a protocol that is not here, or a
@@ -108,24 +114,33 @@ def compare_runs(
         IntegrityError: both saw the same videos, but not the same truth.
     """
     check(power)
-    if effect is not None and not effect > 0:
-        raise UserError(f"an effect of {effect:g} points cannot be planned for", hint="give one above 0")
-    runs = (Run.open(a), Run.open(b))
+    if effect is not None and not 0 < effect <= 100:
+        raise UserError(
+            f"an effect of {effect:g} points cannot be planned for", hint="give one above 0, at most 100"
+        )
+    runs = (open_run(a), open_run(b))
     rules = _protocol(runs, protocol)
     videos = _videos(runs, common)
-    records = _records(runs, videos)
+    records, alone = _records(runs, videos)
     sums = [sums_of(rules, [r.counts for r in part]) for part in records]
     _check_truth(runs, videos, sums)
     samples = [run_sample(rules, part, s) for part, s in zip(records, sums, strict=True)]
     names = names_of(runs)
+    lines = _scores(runs[0], rules, samples, columns, power, effect)
     return Comparison(
         a=names[0],
         b=names[1],
         protocol=dict(runs[0].protocol),
         videos=len(videos),
-        scores=tuple(_scores(runs[0], rules, samples, columns, power, effect)),
+        scores=tuple(lines),
         classes=tuple(_classes(rules, sums[0], sums[1])[:classes]),
-        notes=(*_reading(power, effect), *_notes(runs, videos)),
+        notes=(
+            *_reading(power, effect, letter),
+            *_unshared(alone, letter),
+            *_constant(lines, records),
+            *_notes(runs, videos),
+        ),
+        letter=letter,
     )
 
 
@@ -140,7 +155,10 @@ def compare_with_first(folders: Sequence[str | Path], **options: Any) -> list[Co
     if len(folders) < 2:
         raise UserError("a comparison needs two runs", hint="name two folders or more")
     first, *others = folders
-    found = [compare_runs(first, other, **options) for other in others]
+    found = [
+        compare_runs(first, other, **options, letter=chr(ord("B") + i) if i < 25 else f"run {i + 2}")
+        for i, other in enumerate(others)
+    ]
     adjusted = iter(holm([line.p for one in found for line in one.scores]))
     return [
         replace(one, scores=tuple(replace(line, p_adjusted=next(adjusted)) for line in one.scores))
@@ -157,16 +175,7 @@ def _protocol(runs: Sequence[Run], path: str | None) -> Protocol:
             where=f"{runs[0].path} and {runs[1].path}",
             hint="run one of them again with the protocol of the other",
         )
-    found = installed_protocol(first, path)
-    if found is None:
-        here = load_protocol(path or first["id"])  # says what is wrong when there is none at all
-        raise UserError(
-            f"the runs were made with another version of protocol '{first['id']}': {first['hash'][:12]}, "
-            f"while this one is {here.hash[:12]}",
-            where=f"{runs[0].path} and {runs[1].path}",
-            hint="run again, or give the file they were made with: --protocol FILE.toml",
-        )
-    return found
+    return required_protocol(first, path, f"{runs[0].path} and {runs[1].path}", "`ovbench compare`")
 
 
 def _videos(runs: Sequence[Run], common: bool) -> list[str]:
@@ -192,15 +201,17 @@ def _videos(runs: Sequence[Run], common: bool) -> list[str]:
     return shared
 
 
-def _records(runs: Sequence[Run], videos: Sequence[str]) -> list[list[CountedVideo]]:
-    """The counted videos of each run, with the optical flows that all of them were counted with.
+def _records(runs: Sequence[Run], videos: Sequence[str]) -> tuple[list[list[CountedVideo]], list[list[str]]]:
+    """The counted videos of each run, with the optical flows that all of them were counted with; and for
+    each run the flows that only it was counted with.
 
     Sums of two runs can only be exchanged where they are sums of the same things.
     """
     by_id = [{r.video_id: r for r in run.records} for run in runs]
     found = [[part[v] for v in videos] for part in by_id]
-    shared = set.intersection(*(set(backends_of([r.counts for r in part])) for part in found))
-    return [[_with_flows(r, shared) for r in part] for part in found]
+    flows = [set(backends_of([r.counts for r in part])) for part in found]
+    shared = set.intersection(*flows)
+    return [[_with_flows(r, shared) for r in part] for part in found], [sorted(f - shared) for f in flows]
 
 
 def _with_flows(record: CountedVideo, backends: set[str]) -> CountedVideo:
@@ -240,6 +251,8 @@ def _line(d: Difference, title: str) -> ScoreLine:
     verdict = "tie"
     if d.effect is None:
         verdict = "undefined"
+    elif d.low is None:
+        verdict = "untested"
     elif not d.tie and label_free(d.name):
         verdict = "higher" if d.effect > 0 else "lower"
     elif not d.tie:
@@ -272,14 +285,26 @@ def _classes(protocol: Protocol, a: Sequence[ClassSums], b: Sequence[ClassSums])
     return sorted(lines, key=lambda line: -abs(line.effect))
 
 
-def _reading(power: float, effect: float | None) -> list[str]:
+def _unshared(alone: Sequence[Sequence[str]], letter: str) -> list[str]:
+    """Which scores are missing because one run only was counted along a flow."""
+    return [
+        f"No scores along the flow of {', '.join(repr(n) for n in names)}: only {run} was counted with it."
+        for run, names in zip(("A", letter), alone, strict=True)
+        if names
+    ]
+
+
+def _reading(power: float, effect: float | None, letter: str) -> list[str]:
     """How the numbers are to be read."""
     what = "such a difference" if effect is None else f"a difference of {effect:g} (percentage points)"
     notes = [
-        "effect = B - A in percentage points; [low, high]: its 95 % interval, paired by video (bootstrap).",
-        "p: share of exchanges of A and B (by video) that differ as much; p adj.: corrected for all scores "
-        "shown (Holm). A verdict with p adj. above 0.05 may be one of several chance finds.",
-        "tie: the interval holds 0.",
+        f"effect = {letter} - A in percentage points; [low, high]: its 95 % interval, paired by video: videos are "
+        "drawn with replacement, the same for both runs, and each is left out once; the larger of the two standard "
+        "errors gives its size (docs/statistics.md).",
+        f"p: share of exchanges of A and {letter} (by video) that differ as much; p adj.: corrected for all scores "
+        "of all comparisons shown (Holm).",
+        f"The interval decides what {letter} is, also where p adj. disagrees: tie where the interval holds 0. A "
+        "verdict with p adj. above 0.05 may be one of several chance finds.",
         f"videos needed: how many it takes to find {what} with a probability of {100 * power:g} %"
         + (
             ", if it is real; it was measured on these videos only (--effect X plans for X)."
@@ -290,14 +315,30 @@ def _reading(power: float, effect: float | None) -> list[str]:
     return notes
 
 
+def _constant(lines: Sequence[ScoreLine], records: Sequence[Sequence[CountedVideo]]) -> list[str]:
+    """What a constant prediction gets in the label-free scores shown: without it they cannot be read."""
+    titles = {line.key: line.title for line in lines if label_free(line.key)}
+    found = constant_values(records)
+    shown = [f"{title} {found[key]:.1f}" for key, title in titles.items() if key in found]
+    if not shown:
+        return []
+    return [
+        f"A constant prediction gets on these videos: {', '.join(shown)} (from the counts). These scores ask no "
+        "label to be right; to be read beside an accuracy only."
+    ]
+
+
 def _notes(runs: Sequence[Run], videos: Sequence[str]) -> list[str]:
     notes = []
     if any(set(r.videos) != set(videos) for r in runs):
-        notes.append(f"Only the {len(videos)} videos that both runs hold.")
+        notes.append(f"Only the {plural(len(videos), 'video')} that both runs hold.")
     if any(r.partial for r in runs):
         notes.append("PARTIAL: " + "; ".join(dict.fromkeys(str(r.partial) for r in runs if r.partial)) + ".")
-    if len(videos) < FEWEST:
-        notes.append(f"Only {len(videos)} videos: no verdict here means much.")
+    if len(videos) < FEW_VIDEOS:
+        notes.append(
+            f"Only {plural(len(videos), 'video')}: with fewer than {FEW_VIDEOS} no interval means much, and no "
+            "verdict either."
+        )
     if any(r.method.get("untrained") for r in runs):
         notes.append("An untrained method is among them: its numbers mean nothing.")
     return notes

@@ -12,10 +12,9 @@ from ovbench.core.errors import unknown
 from ovbench.stats.power import MOST
 
 from .compare import THIN, Comparison
+from .explain_model import plural
 from .formats import GAP, aligned, markdown_lines
 
-_SCORES = ("", "score", "A", "B", "B - A", "95 % interval", "p", "p adj.", "B is", "videos needed")
-_CLASSES = ("", "class", "A", "B", "B - A", "group", "videos", "pixels %")
 _CSV = ("kind", "name", "group", "a", "b", "effect", "low", "high", "p", "p_adjusted", "verdict", "needed")
 _CSV_SUPPORT = ("videos", "pixel_share", "run_a", "run_b")
 
@@ -35,11 +34,20 @@ def write_comparisons(comparisons: Sequence[Comparison], format: str) -> str:
     return FORMATS[format](comparisons)
 
 
+def _score_head(b: str) -> tuple[str, ...]:
+    return ("", "score", "A", b, f"{b} - A", "95 % interval", "p", "p adj.", f"{b} is", "videos needed")
+
+
+def _class_head(b: str) -> tuple[str, ...]:
+    return ("", "class", "A", b, f"{b} - A", "group", "videos", "pixels %")
+
+
 def _title(c: Comparison) -> str:
     about = (
-        f"{c.protocol['id']} v{c.protocol['version']}, hash {str(c.protocol['hash'])[:12]}, {c.videos} videos"
+        f"{c.protocol['id']} v{c.protocol['version']}, hash {str(c.protocol['hash'])[:12]}, "
+        f"{plural(c.videos, 'video')}"
     )
-    return f"A = {c.a}, B = {c.b}, on {about}"
+    return f"A = {c.a}, {c.letter} = {c.b}, on {about}"
 
 
 def _score_lines(c: Comparison) -> list[list[str]]:
@@ -77,8 +85,10 @@ def _text(comparisons: Sequence[Comparison]) -> str:
 
 
 def _text_of_one(c: Comparison) -> str:
-    scores = aligned([_SCORES], _score_lines(c), _title(c), c.notes)
-    return f"{scores}\n\n{aligned([_CLASSES], _class_lines(c), _class_title(c), ())}"
+    scores = aligned([_score_head(c.letter)], _score_lines(c), _title(c), c.notes)
+    if not c.classes:
+        return scores
+    return f"{scores}\n\n{aligned([_class_head(c.letter)], _class_lines(c), _class_title(c), ())}"
 
 
 def _markdown(comparisons: Sequence[Comparison]) -> str:
@@ -87,8 +97,10 @@ def _markdown(comparisons: Sequence[Comparison]) -> str:
 
 def _markdown_of_one(c: Comparison) -> str:
     notes = "\n".join(f"- {n}" for n in c.notes)
-    scores, classes = markdown_lines(_SCORES, _score_lines(c)), markdown_lines(_CLASSES, _class_lines(c))
-    return f"**{_title(c)}**\n\n{scores}\n\n{notes}\n\n{_class_title(c)}:\n\n{classes}"
+    text = f"**{_title(c)}**\n\n{markdown_lines(_score_head(c.letter), _score_lines(c))}\n\n{notes}"
+    if not c.classes:
+        return text
+    return f"{text}\n\n{_class_title(c)}:\n\n{markdown_lines(_class_head(c.letter), _class_lines(c))}"
 
 
 def _csv(comparisons: Sequence[Comparison]) -> str:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ovbench.core.errors import UserError
+from ovbench.engine.records import CountedVideo
 from ovbench.metrics.conventions import (
     ABSTAIN_SHRINKS,
     BASE_IGNORED,
@@ -17,11 +17,12 @@ from ovbench.metrics.conventions import (
 )
 from ovbench.metrics.score import scores_under
 from ovbench.metrics.temporal import constant_reference, label_free
-from ovbench.protocol.load import load_protocol
 from ovbench.protocol.schema import Protocol
+from ovbench.store.rundir import RunDir
 
 from .find import Group
-from .model import Cell, Column, Row, Run, installed_protocol
+from .model import Cell, Column, Row, Run, required_protocol
+from .values import run_cells
 
 REFERENCE = "reference"
 """Mark of a row that is no run."""
@@ -29,17 +30,8 @@ REFERENCE = "reference"
 
 def needed_protocol(group: Group, path: str | None, wanted: str) -> Protocol:
     """The very protocol the runs were made with; raises `UserError` where it is not here."""
-    asked = group.runs[0].protocol
-    found = installed_protocol(asked, path)
-    if found is None:
-        here = load_protocol(path or str(asked["id"]))  # says what is wrong when there is none at all
-        raise UserError(
-            f"--convention {wanted} needs the protocol the runs were made with, '{asked['id']}' "
-            f"{str(asked['hash'])[:12]}; this one is {here.hash[:12]}",
-            where=group.runs[0].path,
-            hint="run again, or give the file they were made with: --protocol FILE.toml",
-        )
-    return found
+    run = group.runs[0]
+    return required_protocol(run.protocol, path, run.path, f"--convention {wanted}")
 
 
 def shown_conventions(protocol: Protocol) -> list[Convention]:
@@ -66,7 +58,7 @@ def convention_columns(protocol: Protocol, headline: str) -> tuple[Column, ...]:
     columns = []
     for rule in shown_conventions(protocol):
         group = headline.partition(".")[0]
-        columns.append(Column(f"{group}.miou@{rule.id}", f"{rule.id} mIoU", interval=False))
+        columns.append(Column(f"{group}.miou@{rule.id}", f"{rule.id} {group} mIoU", interval=False))
         columns.append(Column(f"{group}.classes@{rule.id}", "n", digits=0))
     return tuple(columns)
 
@@ -118,15 +110,28 @@ def one_taxonomy(rows: Sequence[Row], done: Sequence[Run]) -> list[Row]:
     return [replace(r, cells={k: c for k, c in r.cells.items() if not k.endswith(own)}) for r in rows]
 
 
-def reference_rows(columns: Sequence[Column], done: Sequence[Run], protocol: Protocol | None) -> list[Row]:
-    """What a constant prediction gets in the label-free columns, unless such a run is among the rows."""
-    wanted = [c.key for c in columns if label_free(c.key)]
-    if not wanted or protocol is None or not done or any(r.method["id"] == "constant" for r in done):
+def constant_values(records: Sequence[Sequence[CountedVideo]]) -> dict[str, float]:
+    """What a constant prediction gets in each label-free score, over runs of the same videos.
+
+    Not all runs have been counted along the same flows; each adds the scores of its own.
+    """
+    found: dict[str, float] = {}
+    for part in records:
+        reference = constant_reference([r.counts for r in part])
+        found |= {key: v for key, v in reference.items() if v is not None}
+    return found
+
+
+def reference_rows(columns: Sequence[Column], done: Sequence[Run]) -> list[Row]:
+    """What a constant prediction gets in the label-free columns for which no such run is among the rows."""
+    controls = [run_cells(run) for run in done if run.method["id"] == "constant"]
+    wanted = [
+        c.key
+        for c in columns
+        if label_free(c.key) and all(cells.get(c.key, Cell()).value is None for cells in controls)
+    ]
+    if not wanted:
         return []
-    found: dict[str, float | None] = {}
-    for run in done:  # over the same videos, but not all have been counted along the same flows
-        found |= {
-            k: v for k, v in constant_reference([r.counts for r in run.records]).items() if v is not None
-        }
-    cells = {key: Cell(found[key]) for key in wanted if found.get(key) is not None}
-    return [Row("constant (from the counts)", cells, marks=(REFERENCE,))]
+    found = constant_values([run.records for run in done if RunDir(run.path).finished()])
+    cells = {key: Cell(found[key]) for key in wanted if key in found}
+    return [Row("constant (from the counts)", cells, marks=(REFERENCE,))] if cells or not controls else []

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ovbench.core.errors import UserError
 from ovbench.metrics.conventions import Convention
 from ovbench.metrics.conventions import convention as named_convention
 from ovbench.metrics.sample import class_sums
@@ -42,6 +43,11 @@ def explain(
     """
     source = open_source(path, protocol)
     own = named_convention(str(source.summary["convention"]["id"]))
+    if convention is not None and (convention == "all" or "," in convention):
+        raise UserError(
+            f"'{convention}' is more than one convention",
+            hint="explain takes one id; `ovbench table --convention all` sets them side by side",
+        )
     rule = own if convention is None else named_convention(convention)
     facts = _facts(source, own)
     numbers = _arithmetic(source, own, facts)

@@ -10,6 +10,7 @@ from ovbench.metrics.conventions import Convention
 from .explain_counts import THIN, ClassFacts, harmonic_of, pixel_split
 from .explain_model import Grid, Part, count, listed, percent, plural, share
 from .explain_source import Source
+from .model import FEW_VIDEOS
 
 _MOST_CLASSES = 40  # of the headline group; beyond, only its ends
 _ENDS = 10
@@ -224,7 +225,7 @@ def left_out_part(facts: Sequence[ClassFacts], rule: Convention, videos: int) ->
         body.append(
             f"{plural(len(thin), 'class', 'classes')} with thin support (in at most {THIN} of {videos} videos): "
             f"{listed([f'{f.name} ({f.videos})' for f in thin])}. Their IoU is that of one scene or two; a resample "
-            "of the videos leaves a class of one video out 37 % of the time."
+            f"of the videos leaves a class of one video out {100 * (1 - 1 / videos) ** videos:.0f} % of the time."
         )
     data = {
         "out": [{"name": f.name, "predicted_pixels": f.prediction} for f in out],
@@ -266,6 +267,9 @@ def interval_part(source: Source) -> Part:
         "seeds, other data sets or another convention. Frames of one video are alike, so resampling frames would "
         "give intervals that are far too narrow.",
     ]
+    if about["units"] < FEW_VIDEOS:
+        body.insert(0, f"WARNING: {plural(about['units'], 'video')} only. With fewer than {FEW_VIDEOS} no interval "
+                       "means much.")  # fmt: skip
     if about["units"] < 2:
         body = ["One video: there is nothing to resample, so there are no intervals."]
     shown = ", ".join(f"{g} mIoU [{percent(s[0], 1)}, {percent(s[1], 1)}]" for g, s in spans.items())

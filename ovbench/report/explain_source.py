@@ -13,8 +13,10 @@ from ovbench.protocol.schema import Protocol
 from ovbench.store.record import read_json
 from ovbench.store.rundir import RunDir
 
+from .find import refuse_many
 from .model import Run, installed_protocol
 from .names import method_name
+from .verified import verify
 
 _NEEDED = ("protocol", "method", "convention", "scores", "per_class", "temporal", "intervals", "counts")
 
@@ -72,6 +74,7 @@ def open_source(path: str | Path, protocol: str | None = None) -> Source:
         return _of_run(Run.open(folder), protocol)
     file = folder / "summary.json" if path.is_dir() else path
     if not file.is_file():
+        refuse_many(folder)
         RunDir(folder).manifest()  # says that this is no run
     return _alone(file)
 
@@ -86,10 +89,9 @@ def _of_run(run: Run, path: str | None) -> Source:
         )
     protocol = installed_protocol(run.protocol, path)
     lacking = _lacking(run, protocol)
-    if lacking is not None:
+    if lacking is not None or protocol is None:
         return Source(run.path, summary, name, protocol, (), lacking)
-    missing = set(summary.get("missing_videos", ()))
-    _check_records(run, missing)
+    verify(run, protocol)
     return Source(run.path, summary, name, protocol, run.records, None)
 
 
@@ -98,22 +100,11 @@ def _lacking(run: Run, protocol: Protocol | None) -> str | None:
     if protocol is None:
         return (
             f"this installation does not have {about['id']} v{about['version']} {str(about['hash'])[:12]}, "
-            "with which the run was made"
+            "with which the run was made; --protocol FILE.toml names your own"
         )
     if not RunDir(run.path).finished():
         return "the records of the run are not there"
     return None
-
-
-def _check_records(run: Run, missing: set[str]) -> None:
-    there = RunDir(run.path).finished()
-    gone = [v for v in run.videos if v not in there and v not in missing]
-    if gone:
-        raise IntegrityError(
-            f"{len(gone)} of {len(run.videos)} records are gone that the summary counts, first: '{gone[0]}'",
-            where=RunDir(run.path).records_path,
-            hint="run the same command again; only what is missing is done",
-        )
 
 
 def _alone(path: Path) -> Source:

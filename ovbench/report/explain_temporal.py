@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ovbench.metrics.flicker import FLOW_SCORES, RATES
-from ovbench.metrics.temporal import MODES, constant_reference, label_free
+from ovbench.metrics.flicker import FLOW_SCORES, RATES, change_sums
+from ovbench.metrics.temporal import MODES, SCRIPT_SHORT, constant_reference, label_free
 
 from .explain_model import Grid, Part, percent, plural
 from .explain_source import Source
@@ -15,10 +15,11 @@ ASKS = {
     "script": "where the truth (void included) stays the same, does the prediction stay the same, right or not",
     "clean": "the same over scored pixels and all windows, right or not",
     "correct": "where scored truth stays the same, does the prediction stay the same, and is it right",
-    "change_rate": "pixels whose label differs from the frame before",
+    "change_rate": "pixels whose label differs from the frame before, of all pixels",
     "aba_rate": "pixels that change and change back at once (A-B-A)",
-    "truth_change_rate": "pixels whose truth differs from the frame before",
-    "excess_change": "change rate of the prediction minus that of the truth; near 0 is best, below 0 moves too little",
+    "truth_change_rate": "pixels whose truth differs from the frame before, of those scored in both frames",
+    "excess_change": "change rate of the prediction minus that of the truth, both over pixels scored in both frames, "
+    "hence not change_rate minus truth_change_rate; near 0 is best, below 0 moves too little",
     "tc": "mIoU of each label map with the next one warped back onto it, mean over videos",
     "mtc": "the same for each pair of frames, mean over pairs",
     "warped_change": "pixels whose label differs from the warped next map",
@@ -39,12 +40,27 @@ def temporal_part(source: Source) -> Part | None:
         body.append(f"Note: {found['note']}.")
     if rows:
         body += [f"{mode}: {ASKS[mode]}." for mode in MODES]
-        body.append("A window is undefined when no pixel's truth is constant in it; a video is skipped when it "
-                    "has no window that the mode looks at.")  # fmt: skip
+        body.append(
+            "A window is undefined when no pixel's truth is constant in it. Skipped: videos shorter than a window or "
+            f"without truth in every frame. In the mode script, videos of at most {SCRIPT_SHORT} files count for "
+            "nothing, whatever the window, and the last window of every other video is left out."
+        )
         head = ("score", "value", "windows", "undefined", "videos", "skipped", "mean of videos")
         body.append(Grid(head, tuple(rows)))
-    body += _rates(found)
-    return Part("temporal", "Over time", dict(found), body)
+    changes = _scored_changes(source)
+    body += _rates(found, changes)
+    return Part("temporal", "Over time", dict(found) | ({"scored_changes": changes} if changes else {}), body)
+
+
+def _scored_changes(source: Source) -> dict[str, Any] | None:
+    """The two rates whose difference is the excess change, in percent of the pixels scored in both frames."""
+    if not source.full:
+        return None
+    sums = [change_sums(r.counts) for r in source.records]
+    changed, truth, pixels = (sum(int(s[i]) for s in sums) for i in (4, 5, 6))
+    if not pixels:
+        return None
+    return {"prediction": 100.0 * changed / pixels, "truth": 100.0 * truth / pixels, "pixels": pixels}
 
 
 def _consistency(found: Mapping[str, Any], key: str, mode: str) -> tuple[str, ...]:
@@ -55,12 +71,18 @@ def _consistency(found: Mapping[str, Any], key: str, mode: str) -> tuple[str, ..
     return (f"{key.upper()} {mode}", percent(found[key].get(mode)), *cells, percent(mean))
 
 
-def _rates(found: Mapping[str, Any]) -> list[str | Grid]:
+def _rates(found: Mapping[str, Any], changes: Mapping[str, Any] | None) -> list[str | Grid]:
     lines: list[str | Grid] = []
     for name in RATES:
         value = found.get("flicker", {}).get(name)
         if value is not None:
-            lines.append(f"{name} {percent(value)}: {ASKS[name]}.")
+            rest = ""
+            if name == "excess_change" and changes is not None:
+                rest = (
+                    f" = {percent(changes['prediction'])} (prediction) - {percent(changes['truth'])} (truth) of "
+                    f"{changes['pixels']:,} pixels"
+                )
+            lines.append(f"{name} {percent(value)}{rest}: {ASKS[name]}.")
     for backend, flow in found.get("flow", {}).items():
         rest = f"{plural(flow['pairs'], 'pair')} of frames, {flow['pixels']:,} pixels compared"
         lines.append(

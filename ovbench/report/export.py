@@ -19,6 +19,7 @@ from .export_place import new_file
 from .export_rows import PER, Columns, Rows
 from .model import Run, installed_protocol
 from .names import method_name
+from .verified import verify
 
 TABLES = ("frames", "videos", "classes")
 TABLE_FORMATS = ("csv", "parquet")
@@ -48,7 +49,7 @@ def export_table(
     Raises:
         UserError: an unknown name, no such protocol, a file in the way, a missing extra.
         IncompleteError: the run is not finished.
-        IntegrityError: the rows do not add up to the summary.
+        IntegrityError: the summary is not what the records give, or the rows do not add up to it.
     """
     if form not in TABLE_FORMATS:
         raise UserError(
@@ -61,6 +62,7 @@ def export_table(
     writer = _write_csv if form == "csv" else _parquet()
     run = Run.open(folder)
     rules = protocol_of(run, protocol)
+    verify(run, rules)
     rows = Rows(rules, rule_for(rules, convention), run.records)
     blocks = {"frames": rows.frames, "videos": rows.videos}.get(what, lambda: rows.classes(per or "video"))
     with new_file(out, force) as temporary:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from ovbench.core.errors import UserError
 from ovbench.store.rundir import RunDir
 
-from .model import Run
+from .model import Run, folder_of
 
 RUNS = Path("runs")
 """Where `ovbench run` puts its folders, hence where tables look."""
@@ -45,8 +46,30 @@ def open_runs(folders: Sequence[str | Path]) -> list[Run]:
 
 
 def _opened(folder: Path) -> list[Run]:
+    folder = folder_of(folder)
     below = [] if (folder / "manifest.json").is_file() else _below(folder)
     return below or [Run.open(folder)]
+
+
+def open_run(path: str | Path) -> Run:
+    """One finished run, named by its folder or its summary.json.
+
+    Raises:
+        UserError: no such path, no run, or a folder that holds runs and is none (some are named).
+        IncompleteError: the run is not finished.
+    """
+    refuse_many(folder_of(path))
+    return Run.open(path)
+
+
+def refuse_many(folder: Path) -> None:
+    """Raise `UserError` for a folder that holds runs and is none."""
+    if not folder.is_dir() or (folder / "manifest.json").is_file():
+        return
+    some = list(islice(find(folder), 4))
+    if some:
+        names = ", ".join(map(str, some[:3])) + (", ..." if len(some) > 3 else "")
+        raise UserError("this folder holds runs and is none itself", where=folder, hint=f"name one: {names}")
 
 
 def _below(root: Path) -> list[Run]:

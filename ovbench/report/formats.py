@@ -45,7 +45,8 @@ def _heading(title: str) -> list[str]:
     """
     name, bracket, remark = title.partition(" (")
     first, _, last = name.rpartition(" ")
-    lines = [*(_broken(first) if "+" in first or len(first) > _LONG else [first]), last]
+    words = first.split(" ") if "-" in first else [first]
+    lines = [line for w in words for line in (_broken(w) if "+" in w or len(w) > _LONG else [w])] + [last]
     return [*lines, f"({remark}"] if bracket else lines
 
 
@@ -143,7 +144,7 @@ def _escaped(text: str) -> str:
 
 _FACTS = (
     *("protocol", "version", "hash", "convention", "videos", "partial"),
-    *("rank", "method", "marks", "note", "seeds"),
+    *("rank", "tied", "method", "marks", "note", "seeds"),
 )
 _FRAMES = ("frames", "annotated_frames")
 _CLASSES = {"present": "classes", "scored": "scored_classes"}
@@ -192,7 +193,8 @@ def _facts(table: Table, row: Row) -> list[object]:
         table.counts.get("videos", ""),
     ]
     rank = "" if row.rank is None else row.rank
-    return [*of_table, table.partial or "", rank, row.name, " ".join(row.marks), row.note, row.seeds]
+    tied = "=" if row.tied else ""
+    return [*of_table, table.partial or "", rank, tied, row.name, " ".join(row.marks), row.note, row.seeds]
 
 
 def _counts(table: Table, groups: Sequence[str]) -> list[object]:

@@ -8,15 +8,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ovbench.core.errors import IntegrityError, OvbenchError
+from ovbench.core.errors import IntegrityError, OvbenchError, UserError
 from ovbench.engine.records import CountedVideo, read_records
 from ovbench.metrics.sample import run_sample
-from ovbench.protocol.load import load_protocol
+from ovbench.protocol.load import load_protocol, protocol_ids
 from ovbench.protocol.schema import Protocol
 from ovbench.stats.bootstrap import Sample
+from ovbench.store.record import damaged, of_another_version
 from ovbench.store.rundir import RunDir
 
 _NEEDED = ("protocol", "method", "videos")
+
+FEW_VIDEOS = 8
+"""With fewer videos than this no interval means much (docs/statistics.md)."""
+_SUMMARY: dict[str, type] = {
+    **dict.fromkeys(("protocol", "convention", "scores", "temporal", "intervals", "counts"), dict),
+    "per_class": list,
+    "complete": bool,
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class Row:
     """One method (or several training seeds of it).
 
     `marks` are short words with a footnote each ("control", "untrained", ...); `note` says why a row
-    has no values. `rank` is None for rows that are not ranked.
+    has no values. `rank` is None for rows that are not ranked; `tied`: another row has the same rank.
     """
 
     name: str
@@ -90,14 +99,14 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path, *, unfinished: bool = False) -> Run:
-        """Read a run folder.
+        """Read a run folder; a file of the run that lies in it (summary.json) stands for it.
 
         Raises:
-            UserError: the folder holds no run.
+            UserError: there is no such folder, or it holds no run.
             IncompleteError: the run has no summary yet and `unfinished` is False.
             IntegrityError: a file in it is damaged.
         """
-        folder = RunDir(path)
+        folder = RunDir(folder_of(path))
         manifest = folder.manifest()
         absent = [key for key in _NEEDED if key not in manifest]
         if absent:
@@ -107,7 +116,8 @@ class Run:
                 hint="leave this folder out, or run again with --fresh",
             )
         waiting = unfinished and not folder.summary_path.is_file()
-        return cls(folder.path, manifest, None if waiting else folder.summary(), folder.timing())
+        summary = None if waiting else sound_summary(folder.summary(), folder.summary_path)
+        return cls(folder.path, manifest, summary, folder.timing())
 
     @property
     def protocol(self) -> Mapping[str, Any]:
@@ -139,12 +149,78 @@ class Run:
 
     @cached_property
     def records(self) -> list[CountedVideo]:
-        """All videos with their integer counts; raises `IntegrityError` when one is damaged."""
-        return read_records(RunDir(self.path), self.videos)
+        """All videos with their integer counts.
+
+        Raises:
+            IntegrityError: one is damaged, missing, or of another run than the summary.
+        """
+        found = read_records(RunDir(self.path), self.videos, self.manifest.get("run_key"))
+        absent = sorted({*self.videos} - {r.video_id for r in found}) if self.complete else []
+        if absent:
+            raise IntegrityError(
+                f"{len(absent)} of {len(self.videos)} records are missing, first that of video '{absent[0]}'",
+                where=self.path,
+                hint="give the command of this run again: it does what is missing; or leave this folder out",
+            )
+        return found
 
     def sample(self, protocol: Protocol, convention: str | None = None) -> Sample:
         """The run as per-video sums, for intervals and paired tests; under the protocol's convention or another."""
         return run_sample(protocol, self.records, convention=convention)
+
+
+def sound_summary(summary: Mapping[str, Any], where: Path) -> Mapping[str, Any]:
+    """`summary` if it has the shape of ours; raises `IntegrityError` naming the file otherwise."""
+    absent = [key for key in _SUMMARY if key not in summary]
+    if absent and len(absent) < len(_SUMMARY):
+        raise of_another_version(where, f"it lacks {', '.join(absent)}")
+    wrong = [key for key, kind in _SUMMARY.items() if not isinstance(summary.get(key), kind)]
+    if wrong:
+        raise damaged(where, f"no summary of ours ({', '.join(wrong)})")
+    return summary
+
+
+def folder_of(path: str | Path) -> Path:
+    """The folder that a path means: itself, or where the summary.json or manifest.json named lies.
+
+    Raises:
+        UserError: there is nothing at this path.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(
+            "there is no such file or folder", where=path, hint="give a run folder or its summary.json"
+        )
+    return path.parent if path.is_file() and path.name in ("summary.json", "manifest.json") else path
+
+
+def required_protocol(
+    wanted: Mapping[str, Any], path: str | None, where: object, what: str = "this"
+) -> Protocol:
+    """The very protocol that runs name; `where` are their folders, `what` says who needs it.
+
+    Raises:
+        UserError: this installation (or the file `path`) does not have it.
+    """
+    found = installed_protocol(wanted, path)
+    if found is not None:
+        return found
+    hint = "give the file that the run was made with: --protocol FILE.toml"
+    if path is None and str(wanted["id"]) not in protocol_ids():
+        raise UserError(
+            f"unknown protocol '{wanted['id']}': {what} needs the protocol of the run, and this one does not come "
+            "with ovbench",
+            where=where,
+            hint=hint,
+        )
+    here = load_protocol(path or str(wanted["id"]))  # says what is wrong with it, if anything is
+    raise UserError(
+        f"{what} needs the protocol that the run was made with, '{wanted['id']}' v{wanted['version']} "
+        f"{str(wanted['hash'])[:12]}; here is another version of protocol '{here.id}', v{here.version} "
+        f"{here.hash[:12]}",
+        where=where,
+        hint=f"run again, or {hint}",
+    )
 
 
 def installed_protocol(wanted: Mapping[str, Any], path: str | None = None) -> Protocol | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,13 +23,18 @@ def method_name(method: Mapping[str, Any], given: Mapping[str, Any] | None = Non
     extra = [f"{key}={show(value)}" for key, value in sorted((given or {}).items()) if key != "folder"]
     if method.get("source"):
         extra.insert(0, str(method["source"]))
-    return name + plus + wrapper + (f" ({', '.join(extra)})" if extra else "")
+    return _cut(name + plus + wrapper + (f" ({', '.join(extra)})" if extra else ""))
+
+
+def _cut(name: str) -> str:
+    """Hashes in a name cut to 10 digits: enough to tell rows apart, short enough to read."""
+    return re.sub(r"\b([0-9a-f]{10})[0-9a-f]{54}\b", r"\1", name)
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:
     """One name per run; runs that would share one are told apart by weights, then by folder."""
     names = [method_name(r.method, r.manifest.get("options", {}).get("given")) for r in runs]
-    names = _told_apart(names, [str(r.method.get("weights") or "") for r in runs])
+    names = _told_apart(names, [_cut(str(r.method.get("weights") or "")) for r in runs])
     names = _told_apart(names, [r.path.name for r in runs])
     return _told_apart(names, [str(r.path) for r in runs])
 

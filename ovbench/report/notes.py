@@ -11,8 +11,10 @@ from ovbench.metrics.temporal import label_free
 from ovbench.protocol.schema import Protocol
 
 from .conventions import REFERENCE, explained, shown_conventions, taxonomies
+from .explain_model import plural
 from .find import Group
-from .model import Column, Row, Run
+from .model import FEW_VIDEOS, Column, Row, Run
+from .values import SPEED
 
 MARKS = {
     "control": "control row: shows what a score is worth, not a method, hence no rank",
@@ -40,14 +42,17 @@ def notes_for(
         notes.append("Synthetic world: nothing here says how methods rank on real video.")
     if group.partial:
         notes.append(f"PARTIAL: {group.partial}. Not comparable with whole runs.")
-    notes += _reading(rows, protocol)
+    notes += _reading(rows, protocol, columns)
+    notes += _few(done, rows, columns)
     notes += [f"({mark}) {text}." for mark, text in MARKS.items() if any(mark in r.marks for r in rows)]
     notes += _remarks(done)
     notes += _absent(group, rows)
     notes += _label_free(columns)
     notes += _taxonomy(columns, done)
-    notes += _temporal(done)
-    notes += _speed(done)
+    if convention != "all":
+        notes += _temporal(done)
+    if any(c.key == SPEED for c in columns):
+        notes += _speed(done)
     return tuple(notes)
 
 
@@ -63,7 +68,7 @@ def _identity(protocol: Mapping[str, Any], done: Sequence[Run], convention: str 
         if size
     )
     return (
-        f"{text}; convention {convention or rule['id']}; {counts['videos']} videos, "
+        f"{text}; convention {convention or rule['id']}; {plural(counts['videos'], 'video')}, "
         f"{counts['annotated_frames']} annotated of {counts['frames']} frames; classes present/scored: {classes}."
     )
 
@@ -118,8 +123,24 @@ def _taxonomy(columns: Sequence[Column], done: Sequence[Run]) -> Iterator[str]:
             )
 
 
-def _reading(rows: Sequence[Row], protocol: Protocol | None) -> Iterator[str]:
-    yield "Scores in percent; [low, high] is a 95 % interval over videos."
+def _spans_shown(rows: Sequence[Row], columns: Sequence[Column]) -> bool:
+    return any(c.interval and r.cell(c.key).low is not None for c in columns for r in rows)
+
+
+def _few(done: Sequence[Run], rows: Sequence[Row], columns: Sequence[Column]) -> Iterator[str]:
+    videos = next((r.summary["counts"]["videos"] for r in done if r.summary is not None), None)
+    if videos is not None and videos < FEW_VIDEOS:
+        tied = any(row.rank is not None for row in rows)
+        if tied or _spans_shown(rows, columns):
+            yield (
+                f"Only {plural(videos, 'video')}: with fewer than {FEW_VIDEOS} no interval means much, nor a rank "
+                "or a tie that rests on one."
+            )
+
+
+def _reading(rows: Sequence[Row], protocol: Protocol | None, columns: Sequence[Column]) -> Iterator[str]:
+    spans = "; [low, high] is a 95 % interval over videos" if _spans_shown(rows, columns) else ""
+    yield f"Scores in percent{spans}."
     if any(row.seeds > 1 for row in rows):
         yield "a ± b (n): mean and standard deviation over n training seeds."
     if protocol is None:
@@ -128,7 +149,10 @@ def _reading(rows: Sequence[Row], protocol: Protocol | None) -> Iterator[str]:
             "so differences were not tested (--protocol FILE.toml names your own)."
         )
     elif any(row.tied for row in rows):
-        yield "=: shares the rank above, as the 95 % interval of the difference (paired by video) holds 0."
+        yield (
+            "=: shares its rank with a neighbouring row, as the 95 % interval of the difference (paired by video) "
+            "holds 0."
+        )
 
 
 def _remarks(done: Sequence[Run]) -> Iterator[str]:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ovbench.core.errors import UserError
 from ovbench.metrics.conventions import convention as named_convention
 from ovbench.protocol.load import load_protocol
 from ovbench.protocol.schema import Protocol
 from ovbench.stats.ranking import Ranked, rank
+from ovbench.store.rundir import RunDir
 
 from .columns import columns_for, headline_key
 from .conventions import convention_columns, needed_protocol, one_taxonomy, reference_rows, side_by_side
+from .explain_model import plural
 from .find import Group, grouped, open_runs
 from .formats import write
 from .model import Row, Run, Table, installed_protocol
 from .names import names_of, seed_groups
 from .notes import notes_for
 from .values import convention_cells, mean_cells, mean_sample, run_cells
+from .verified import verify
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ def render(
         UserError: no run, an unknown format or convention, runs that must not stand in one table, or a
             convention asked for where the protocol of the runs is not here.
         IncompleteError: a folder named here holds an unfinished run.
+        IntegrityError: the summary of a run is not what its records give.
     """
     options = Options(protocol, columns, partial, mean_seeds, tuple(expect), convention)
     return write(build(open_runs(folders), options), format)
@@ -72,9 +78,37 @@ def build(runs: Sequence[Run], options: Options) -> list[Table]:
     groups = grouped(runs, protocol_id=wanted, partial=options.partial)
     if options.convention is None:
         return [_table(group, installed_protocol(group.runs[0].protocol, own), options) for group in groups]
-    if options.convention != "all":
-        named_convention(options.convention)  # refuses unknown ones
-    return [_table(group, needed_protocol(group, own, options.convention), options) for group in groups]
+    asked = options.convention
+    if "," in asked:
+        raise UserError(f"'{asked}' is more than one convention", hint="--convention takes one id, or 'all'")
+    if asked != "all":
+        asked = named_convention(asked).id  # refuses unknown ones
+        options = replace(options, convention=asked)
+    return _recomputed(groups, own, options, asked)
+
+
+def _recomputed(groups: Sequence[Group], own: str | None, options: Options, convention: str) -> list[Table]:
+    """Tables under another convention; runs whose protocol is not here are left out and named in a note.
+
+    Raises:
+        UserError: the protocol of no group is here.
+    """
+    found: list[tuple[Group, Protocol]] = []
+    refused: list[tuple[Group, UserError]] = []
+    for group in groups:
+        try:
+            found.append((group, needed_protocol(group, own, convention)))
+        except UserError as error:
+            refused.append((group, error))
+    if not found:
+        raise refused[0][1]
+    notes = [
+        f"Left out: {plural(len(group.runs), 'run')} of protocol '{group.runs[0].protocol['id']}' (such as "
+        f"{group.runs[0].path}), which this installation does not have: --protocol FILE.toml."
+        for group, _ in refused
+    ]
+    tables = [_table(group, protocol, options) for group, protocol in found]
+    return [replace(table, notes=(*table.notes, *notes)) for table in tables]
 
 
 @dataclass(frozen=True)
@@ -87,6 +121,10 @@ class _Entry:
 
 def _table(group: Group, protocol: Protocol | None, options: Options) -> Table:
     done = [r for r in group.runs if r.complete]
+    if protocol is not None:
+        for run in done:
+            if RunDir(run.path).finished():
+                verify(run, protocol)
     names = dict(zip(map(id, group.runs), names_of(group.runs), strict=True))
     gaps = [_gap(names[id(r)], r) for r in group.runs if not r.complete]
     entries = _entries(done, names, protocol, options)
@@ -104,10 +142,13 @@ def _table(group: Group, protocol: Protocol | None, options: Options) -> Table:
     else:
         cells = [row.cells for row in rows]
         columns = columns_for(headline, counts, cells, options.columns, protocol)
-        rows += reference_rows(columns, done, protocol)
+        rows += reference_rows(columns, done)
     rows += gaps
+    title = f"{group.runs[0].protocol['id']}" + (f" ({group.partial})" if group.partial else "")
+    if options.convention == "all":
+        title += f": {headline.partition('.')[0]} mIoU under each convention"
     return Table(
-        title=f"{group.runs[0].protocol['id']}" + (f" ({group.partial})" if group.partial else ""),
+        title=title,
         protocol=dict(group.runs[0].protocol),
         headline=headline,
         columns=columns,
@@ -169,9 +210,11 @@ def _ranked(
     ranked = [i for i, e in enumerate(entries) if not e.row.marks]
     places = _places([entries[i] for i in ranked], headline, protocol, asked)
     rows = [e.row for e in entries]
+    shared = Counter(place.rank for place in places)
     for place in places:
         i = ranked[place.index]
-        rows[i] = replace(rows[i], rank=place.rank, tied=place.tied_with_above)
+        tied = place.rank is not None and shared[place.rank] > 1
+        rows[i] = replace(rows[i], rank=place.rank, tied=tied)
 
     def key(row: Row) -> tuple[float, int, str]:
         value = row.cell(headline).value

@@ -31,7 +31,8 @@ _EPSILON = 1e-9  # percent; differences closer than this are the same number
 class Difference:
     """One score of two runs. `effect` is a - b in percentage points; None where undefined.
 
-    `tie`: the interval of the difference contains 0 (or there is none). `p_adjusted`: Holm, over the
+    `tie`: nothing tells them apart: the interval of the difference
+    contains 0, or there is none (`low` is None: a single video, say). `p_adjusted`: Holm, over the
     scores of the same call. `needed`: videos with which `effect` (or the one asked for) is found with
     the power asked for; None where there is no answer.
     """

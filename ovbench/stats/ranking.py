@@ -31,7 +31,7 @@ def rank(
 
     A row whose paired interval against the row above contains 0 (`Difference.tie`) shares the rank of that row;
     the next distinct row gets its position (1, 1, 3). Rows over different videos are never tied:
-    there is nothing to pair.
+    there is nothing to pair; nor are rows whose difference has no interval (a single video): nothing is known of it.
     """
     values = [s.point().get(score) for s in samples]
     scored = [i for i, v in enumerate(values) if v is not None]
@@ -52,4 +52,4 @@ def _tied(above: Sample, below: Sample, score: str, *, resamples: int, seed: int
     (difference,) = compare(
         above, below, resamples=resamples, permutations=0, seed=seed, level=level, names=[score]
     )
-    return difference.tie
+    return difference.tie and difference.low is not None

@@ -142,6 +142,8 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     if version not in readers:
         raise ValueError(f"array format {version[0]}.{version[1]} is not one for plain numbers")
     shape, fortran, dtype = readers[version](stream)
+    if any(n < 0 for n in shape):
+        raise ValueError(f"a shape of {shape}")
     return tuple(int(n) for n in shape), bool(fortran), np.dtype(dtype)
 
 

@@ -73,10 +73,14 @@ class Scanner:
             raise self._broken("something follows the end")
 
     def _object(self) -> Iterator[Entry]:
+        keys: set[str] = set()
         while self._peek() != "}":
             key = self._value().value
             if not isinstance(key, str) or self._next() != ":":
                 raise self._broken("a key and a colon are expected")
+            if key in keys:  # readers differ in which of them counts
+                raise self._broken(f"the key '{key[:60]}' is there twice")
+            keys.add(key)
             if self._peek() == "[":
                 self._at += 1
                 yield from self._list(key)

@@ -71,6 +71,16 @@ def read_json(path: Path) -> Any:
         raise damaged(path, f"not JSON: {error}") from error
 
 
+def of_another_version(path: object, reason: str) -> IntegrityError:
+    """The error for a stored file that is whole, but not laid out as this version of ovbench lays it out."""
+    return IntegrityError(
+        f"a stored file was written by another version of ovbench: {reason}",
+        where=path,
+        hint="the same `ovbench run` or `ovbench score` command makes it again (with --fresh where it names the "
+        "same --out)",
+    )
+
+
 def damaged(path: object, reason: str) -> IntegrityError:
     """The error for a stored file that is not as we wrote it."""
     return IntegrityError(

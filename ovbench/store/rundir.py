@@ -12,7 +12,7 @@ from ovbench.core.paths import check_id, inside
 
 from .atomic import is_temporary, write_json
 from .lock import LOCK_NAME
-from .record import Record, read_json, read_record
+from .record import Record, damaged, read_json, read_record
 
 _OURS = ("manifest.json", "summary.json", "timing.json", LOCK_NAME)
 _OUR_FOLDERS = ("records", "predictions")
@@ -63,7 +63,10 @@ class RunDir:
                 where=self.path,
                 hint="run the same command again; it goes on where it stopped",
             )
-        return dict(read_json(self.summary_path))
+        found = read_json(self.summary_path)
+        if not isinstance(found, dict):
+            raise damaged(self.summary_path, "it is no JSON object")
+        return found
 
     def timing(self) -> dict[str, Any] | None:
         """Speed and memory, or None where they are not there."""

@@ -352,7 +352,13 @@ WRONG_JSON = {
         lambda text: (
             '{"info": {"format": "ovbench-rle", "vocabulary": "x", "protocol": {"id": "camvid-11"}}}'
         ),
-        "another vocabulary, that of 'camvid-11'",
+        "info.vocabulary is 'x', of protocol 'camvid-11'",
+    ),
+    "a vocabulary of one's own making": (
+        lambda text: (
+            '{"info": {"format": "ovbench-rle", "vocabulary": "mine", "protocol": {"id": "vspw-80-44-gzs"}}}'
+        ),
+        "leave info.vocabulary out",
     ),
 }
 
@@ -365,6 +371,56 @@ def test_wrong_json(name: str, maps: LabelMaps, score: Call, tmp_path: Path) -> 
     result = score(path)
     fails(result, 2, word, "x.json")
     assert not Path(result[2]).exists()
+
+
+def test_info_is_optional(maps: LabelMaps, score: Call, tmp_path: Path) -> None:
+    path = write_coco(maps, tmp_path / "x.json")
+    whole = json.loads(path.read_text())
+    found = []
+    for number, info in enumerate((None, {}, {"format": "ovbench-rle", "protocol": {"id": PROTOCOL}})):
+        path.write_text(json.dumps({k: v for k, v in {**whole, "info": info}.items() if v is not None}))
+        code, err, out = score(path, out=f"o{number}")
+        assert code == 0, err
+        found.append(counts(out))
+    assert found[0] == found[1] or all(v["joint"] == found[1][k]["joint"] for k, v in found[0].items())
+
+
+def test_messages_name_the_file_and_what_is_likely_wrong(
+    maps: LabelMaps, score: Call, tmp_path: Path
+) -> None:
+    maps[V][F][0, 0] = 124  # the last raw id of VSPW, one past the last position
+    folder = write_png(maps, tmp_path / "p")
+    file = str(folder / V / f"{F}.png")
+    found = score(folder)
+    fails(found, 2, "the predictions hold the label 124", file, "protocols show", "124 is a raw id")
+    maps[V][F] = np.zeros((22, 40), np.uint8)
+    fails(score(write_png(maps, folder), out="o2"), 2, "the predictions hold a label map of 22x40", file)
+    (folder / V / f"{F}.png").rename(folder / V / f"{F}.jpg")
+    fails(score(folder, out="o3"), 3, f"{V}/{F}.png", "JPEG is lossy")
+
+
+def test_a_failed_attempt_leaves_nothing_of_its_own(maps: LabelMaps, score: Call, tmp_path: Path) -> None:
+    maps["101_aB-c"]["00000002"][0, 0] = 200
+    folder = write_png(maps, tmp_path / "p")
+    fails(score(folder, out="deep/er/out"), 2, "label 200")
+    assert not (tmp_path / "deep").exists()
+    (tmp_path / "mine").mkdir()
+    fails(score(folder, out="mine"), 2, "label 200")
+    assert list((tmp_path / "mine").iterdir()) == []
+    maps["101_aB-c"]["00000002"][0, 0] = 0
+    maps[V][F][0, 0] = 200
+    code, err, out = score(write_png(maps, folder), out="later")
+    assert code == 2 and "1 of 2 videos are finished and kept" in err
+    assert (Path(out) / "records/101_aB-c.json").is_file()
+
+
+def test_scored_label_maps_get_a_name(maps: LabelMaps, score: Call, tmp_path: Path) -> None:
+    folder = write_png(maps, tmp_path / "maps-of-x")
+    for name, more in (("maps-of-x", ()), ("x, epoch 3", ("--name", "x, epoch 3"))):
+        out = Path(score(folder, *more)[2])
+        for file in ("manifest.json", "summary.json"):
+            assert json.loads((out / file).read_text())["method"]["source"] == name
+    fails(score(folder, "--name", "a\nb", out="o2"), 2, "--name")
 
 
 def test_unknown_category_names(maps: LabelMaps, score: Call, tmp_path: Path) -> None:
@@ -417,9 +473,12 @@ def test_arrays_that_are_no_label_maps(maps: LabelMaps, score: Call, tmp_path: P
     fails(
         score(changed(lambda a: np.concatenate([a, a])), out="11"),
         2,
-        "4 label maps for the 2 frames of video",
+        f"the array of video '{V}' holds 4 maps, the video has 2 frames",
     )
-    fails(score(changed(lambda a: a[:1]), out="12"), 3, f"{V}/{F}")
+    fails(score(changed(lambda a: a[:1]), out="12"), 3, f"{V}/{F}", "holds 1 maps, the video has 2 frames")
+    np.savez(tmp_path / f"n/{V}.npz", some=maps[V][F])
+    (tmp_path / f"n/{V}.npy").unlink()
+    fails(score(tmp_path / "n", out="13"), 2, "some", "a single array named `label_maps`")
 
 
 def test_nothing_is_ever_unpickled(maps: LabelMaps, score: Call, tmp_path: Path) -> None:
@@ -506,6 +565,6 @@ def test_stacks_where_one_frame_is_labelled(tmp_path: Path, capsys: pytest.Captu
     fails(score(alone, "c"), 3, f"1 label maps are missing, in 1 videos: {video}/{frames[19]}")
     shutil.rmtree(data / "leftImg8bit_sequence")
     found += [score(alone, "d"), score(named, "e")]
-    fails(score(whole, "f"), 2, f"30 label maps for the 1 frames of video '{video}'", "its frame's name")
+    fails(score(whole, "f"), 2, f"video '{video}' holds 30 maps, the video has 1 frames", "its frame's name")
     assert [code for code, _, _ in found] == [0, 0, 0, 0]
     assert len({json.dumps(counts(out)[video]["joint"]) for _, _, out in found}) == 1

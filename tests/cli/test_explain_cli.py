@@ -77,6 +77,41 @@ def test_codes_of_damaged_and_unfinished_runs(tmp_path, capsys):
     assert call(capsys, "explain", str(tmp_path / "nothing"))[0] == 2
 
 
+def test_a_folder_of_runs_and_conventions_in_a_list(tiny, capsys):
+    run, protocol = tiny
+    code, _, err = call(capsys, "explain", str(Path(run).parent))
+    assert code == 2 and "holds runs" in err and run in err
+    code, _, err = call(capsys, "explain", run, "--protocol", protocol, "--convention", "all")
+    assert code == 2 and "takes one id" in err
+    code, out, _ = call(capsys, "explain", run)
+    assert code == 0 and "--protocol FILE.toml" in " ".join(out.split())
+
+
+def test_records_of_another_version_are_not_called_damaged(tmp_path, capsys):
+    protocol = tiny_protocol(tmp_path)
+    run = tiny_run(tmp_path / "run", protocol)
+    path = run / "records" / "a.json"
+    record = json.loads(path.read_text())
+    del record["counts"]["per_frame"]
+    path.write_text(json.dumps(record))
+    code, _, err = call(capsys, "explain", str(run), "--protocol", str(protocol))
+    told = " ".join(err.split())
+    assert code == 4 and "another version of ovbench" in told and "makes it again" in told
+    assert "damaged" not in told and "delete" not in told
+
+
+def test_explain_says_what_the_rates_are_over(tiny, capsys):
+    run, protocol = tiny
+    _, out, _ = call(capsys, "explain", run, "--protocol", protocol)
+    text = " ".join(out.split())
+    assert "WARNING: 2 videos only" in text and "at most 16 files count for nothing" in text
+    _, out, _ = call(capsys, "explain", run, "--protocol", protocol, "--format", "json")
+    temporal = json.loads(out)["temporal"]
+    both = temporal["scored_changes"]
+    assert both["prediction"] - both["truth"] == pytest.approx(temporal["flicker"]["excess_change"])
+    assert f"= {both['prediction']:.2f} (prediction) - {both['truth']:.2f} (truth)" in text
+
+
 def test_table_convention_from_the_command_line(tiny, capsys):
     run, protocol = tiny
     code, out, _ = call(capsys, "table", run, "--protocol", protocol, "--convention", "all")

@@ -18,6 +18,7 @@ from stored_maps import random_maps, write_npy, write_png
 
 from ovbench.cli.main import _run
 from ovbench.engine.evaluate import run as run_method
+from ovbench.engine.evaluate import score
 from ovbench.metrics.score import scores_under
 from ovbench.protocol.load import load_protocol
 from ovbench.report.model import Run
@@ -152,8 +153,37 @@ def test_rows_that_contradict_the_summary(export: Any, tmp_path: Path) -> None:
     for what in ("frames", "videos", "classes"):
         code, printed, err = export(out, "--what", what, "--out", tmp_path / "x.csv")
         assert (code, printed) == (4, "")
-        assert "do not add up to the summary" in err and err.count("error: ") == 1
+        assert "the records give" in err and err.count("error: ") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_format_and_ending_must_fit(done: Path, export: Any, tmp_path: Path) -> None:
+    for what, form, name, words in (
+        ("predictions", "npz", "x.json", "--format npz and a file that ends in .json"),
+        ("predictions", "csv", "x", "--format rle or npz or png"),
+        ("frames", "npz", "x.npz", "--format csv or parquet"),
+        ("frames", None, "x", "--format csv or parquet"),
+    ):
+        code, _, err = export(
+            done, "--what", what, *(("--format", form) if form else ()), "--out", tmp_path / name
+        )
+        assert code == 2 and words in err, err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_score_names_what_it_scored(done: Path, export: Any, tmp_path: Path) -> None:
+    out = tmp_path / "scored"
+    manifest = json.loads((done / "manifest.json").read_text())
+    score(
+        done,
+        manifest["protocol"]["id"],
+        videos=len(manifest["videos"]),
+        frames=manifest["frames"],
+        out=out,
+        jobs=1,
+    )
+    code, _, err = export(out, "--what", "predictions", "--out", tmp_path / "x.json")
+    assert code == 2 and f"'{done.name}/predictions'" in err and "--save-predictions" not in err, err
 
 
 def test_nothing_is_overwritten_by_accident(done: Path, export: Any, tmp_path: Path) -> None:
@@ -206,7 +236,12 @@ def test_missing_extras_are_named(done: Path, export: Any, tmp_path: Path, monke
                 patch.delitem(sys.modules, module)
             patch.setitem(sys.modules, package, None)
             code, _, err = export(done, "--what", what, "--out", tmp_path / name)
-            assert code == 2 and f"'{package}'" in err and "ovbench[export]" in err
+            assert (
+                code == 2
+                and f"'{package}'" in err
+                and f"{sys.executable} -m pip install" in err
+                and "[export]" in err
+            )
     assert not list(tmp_path.iterdir())
 
 

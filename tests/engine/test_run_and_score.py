@@ -16,6 +16,7 @@ from engine_runs import counts, ovbench, request
 from make_trees import make_cityscapes, make_vspw
 
 from ovbench.core.errors import IncompleteError, IntegrityError, UserError
+from ovbench.engine import check
 from ovbench.engine.evaluate import run, score
 from ovbench.report.table import render
 from ovbench.store.masks import read_mask, write_mask
@@ -42,7 +43,7 @@ def test_score_gives_the_counts_of_the_run(saved: Path, tmp_path: Path) -> None:
         assert counts(tmp_path / name) == counts(saved)
     ours = json.loads((tmp_path / "b/summary.json").read_text())
     theirs = json.loads((saved / "summary.json").read_text())
-    assert ours.pop("method")["source"] == "predictions"
+    assert ours.pop("method")["source"] == "random"
     theirs.pop("method")
     assert ours == theirs
     hashes = [[r.predictions_sha256 for r in RunDir(d).records()] for d in (saved, tmp_path / "a")]
@@ -143,6 +144,54 @@ def test_a_video_that_changed_on_disk_is_done_again(
     assert "video 'b' has changed" in capsys.readouterr().err
     fresh = run(replace(wanted, out=tmp_path / "anew"))
     assert json.loads(fresh.read_text()) == after
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_another_data_root_never_replaces_a_finished_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        make_vspw(tmp_path / name, videos={"a": 4, "b": 4})
+    asked = request(protocol="vspw-80-44-gzs", data_root=Path("one"), videos=None, frames=None)
+    folder = run(asked).parent
+    before = _bytes(folder)
+    other = replace(asked, data_root=Path("two"))
+    with pytest.raises(UserError, match="another data root.*left as it is") as caught:
+        run(other)
+    assert "--out" in str(caught.value) and "--fresh" in str(caught.value)
+    assert _bytes(folder) == before
+    assert run(replace(other, out=Path("elsewhere"))).is_file()
+    (tmp_path / "one").rename("moved")  # the same files: the run is taken up where it is
+    assert run(replace(asked, data_root=Path("moved"))).parent == folder
+    assert all(_bytes(folder)[name] == data for name, data in before.items() if name != "manifest.json")
+    for mask in (tmp_path / "moved").rglob("*.png"):
+        os.utime(mask, (1, 1))
+    with pytest.raises(UserError, match="other files"):
+        run(replace(asked, data_root=Path("moved")))
+    assert (folder / "summary.json").read_bytes() == before["summary.json"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_failing_redo_keeps_the_old_summary(
+    jobs: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_vspw(tmp_path / "data", videos={"a": 4, "b": 4, "c": 4})
+    out = tmp_path / "run"
+    asked = request(protocol="vspw-80-44-gzs", data_root=tmp_path / "data", videos=None, frames=None, out=out)
+    before = run(asked).read_bytes()
+    mask = sorted((tmp_path / "data/data/b/mask").iterdir())[2]
+    good = mask.read_bytes()
+    mask.write_bytes(good[:40])
+    with pytest.raises(UserError, match="truncated"):
+        run(replace(asked, jobs=jobs))
+    assert (out / "summary.json").read_bytes() == before
+    assert "2 of 3 videos are finished and kept" in capsys.readouterr().err
+    mask.write_bytes(good)
+    assert run(asked).read_bytes() == before
 
 
 def test_label_maps_of_another_vocabulary_are_refused(tmp_path: Path) -> None:
@@ -292,3 +341,12 @@ def test_sparse_truth_needs_only_the_labelled_frames(tmp_path: Path) -> None:
         done = score(out / "predictions", "cityscapes-19", data_root=root, jobs=1, out=tmp_path / str(number))
         ours, theirs = json.loads(done.read_text()), json.loads((out / "summary.json").read_text())
         assert ours["scores"] == theirs["scores"]
+
+
+def test_doctor_lists_the_small_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = check.package_version
+    monkeypatch.setattr(check, "package_version", lambda name: None if name == "pyarrow" else version(name))
+    found = {c.what.split("'")[1]: c for c in check._extras()}
+    assert set(found) == {"flow", "export"}
+    assert "no pyarrow" in found["export"].what and "pycocotools" not in found["export"].what.split("(")[0]
+    assert found["export"].hint.startswith(sys.executable) and "[export]" in found["export"].hint

@@ -85,7 +85,7 @@ def test_without_opencv_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(UserError, match="opencv-python-headless") as caught:
         key_parts(parse("dis"), [], "cpu")
-    assert "ovbench[flow]" in str(caught.value.hint)
+    assert "-m pip install" in str(caught.value.hint) and "[flow]" in str(caught.value.hint)
 
 
 def test_names(tmp_path):
@@ -154,6 +154,11 @@ def test_bad_flow_files_are_named(tmp_path):
         with pytest.raises(UserError, match=said) as caught:
             backend.of(video, 0, 1)
         assert "00000.npy" in str(caught.value)
+    with open(tmp_path / "v" / "00000.npy", "wb") as stream:  # claims 80 GB
+        claim = {"descr": "<f4", "fortran_order": False, "shape": (100_000, 100_000, 2)}
+        np.lib.format.write_array_header_1_0(stream, claim)
+    with pytest.raises(UserError, match="truncated or damaged"):
+        backend.of(video, 0, 1)
     (tmp_path / "v" / "00000.npy").write_bytes(b"\x93NUMPY\x01\x00 not really")
     with pytest.raises(UserError, match="no array"):
         backend.of(video, 0, 1)

@@ -136,7 +136,7 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     with pytest.raises(UserError) as caught:
         build(choice)
-    assert "ovbench[models]" in str(caught.value)
+    assert "-m pip install" in str(caught.value) and "[models]" in str(caught.value)
 
 
 def test_label_maps_become_narrow() -> None:

@@ -17,6 +17,7 @@ from stored_maps import masks_of, random_maps, runs_of, write_coco, write_npy, w
 
 from ovbench.core.errors import UserError
 from ovbench.methods.stored.open import open_source
+from ovbench.methods.stored.rle import RleFile
 from ovbench.methods.stored.source import as_label_map
 from ovbench.protocol.vocabulary import Vocabulary
 from ovbench.store import jsonscan
@@ -127,7 +128,19 @@ def test_json_larger_than_memory_would_like(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    "text", ["[1,]", '{"a":1,}', "[1 2]", "[1] x", '{"a" 1}', "{1:2}", "[" * 50_000, "[nan]", "\ufeff"]
+    "text",
+    [
+        "[1,]",
+        '{"a":1,}',
+        "[1 2]",
+        "[1] x",
+        '{"a" 1}',
+        "{1:2}",
+        "[" * 50_000,
+        "[nan]",
+        "\ufeff",
+        '{"a":[],"a":[]}',
+    ],
 )
 def test_broken_json(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(text, encoding="utf-8")
@@ -215,3 +228,23 @@ def test_sources_agree(tmp_path: Path) -> None:
             for name in names:
                 assert np.array_equal(source.read(video, name), maps[video][name])
         assert list(source.frames("stranger", ["a"])) == []
+
+
+def test_lists_that_say_a_thing_twice(tmp_path: Path) -> None:
+    first, second = WORDS.names[:2]
+    image = {"id": 1, "video": "v", "frame": "0", "height": 2, "width": 2}
+    for content, said in (
+        ({"images": [image, image]}, "two images have the id 1"),
+        ({"images": [image, {**image, "id": 2}]}, "two images are frame '0'"),
+        (
+            {"categories": [{"id": 0, "name": first}, {"id": 1, "name": first}]},
+            "two categories have the name",
+        ),
+        (
+            {"categories": [{"id": 0, "name": first}, {"id": 0, "name": second}]},
+            "two categories have the id 0",
+        ),
+    ):
+        (tmp_path / "x.json").write_text(json.dumps({"images": [], "annotations": [], **content}))
+        with pytest.raises(UserError, match=said):
+            RleFile(tmp_path / "x.json", WORDS)

@@ -134,6 +134,10 @@ def test_ids_and_words():
         assert convention(name) is rule and rule.id == name and rule.text.endswith(".")
         assert bool(rule.used_by) == (name in CONVENTIONS)
     assert len({r.text for r in ALL_CONVENTIONS.values()}) == 20
+    swapped = convention("base-ignored+abstain-shrinks+gt-present")
+    assert swapped.id == "gt-present+abstain-shrinks+base-ignored"
+    with pytest.raises(UserError, match="unknown convention"):
+        convention("gt-present+base-ignored+base-ignored")
     with pytest.raises(UserError, match="unknown convention 'gt-present.base'") as error:
         convention("gt-present+base")
     assert "gt-present+base-ignored" in error.value.hint

@@ -111,9 +111,17 @@ def test_videos_needed_for_an_effect(pair):
     assert "0.1" in note and "90 %" in note
     far = dataclasses.replace(compare_runs(*pair), scores=(dataclasses.replace(own, needed=10**9),))
     assert ">100,000" in write_comparison(far, "text")
-    for wrong in ({"power": 1.0}, {"power": 80}, {"effect": 0.0}, {"effect": -1.0}):
+    effects = [{"effect": e} for e in (0.0, -1.0, 200.0, float("inf"), float("nan"))]
+    for wrong in ({"power": 1.0}, {"power": 80}, *effects):
         with pytest.raises(UserError):
             compare_runs(*pair, **wrong)
+
+
+def test_label_free_scores_stand_beside_the_constant(pair):
+    notes = compare_runs(*pair, columns="all").notes
+    (note,) = [n for n in notes if "constant prediction" in n]
+    assert "change rate 0.0" in note and "excess change -" in note
+    assert not any("constant prediction" in n for n in compare_runs(*pair).notes)
 
 
 def test_other_videos_need_common(tmp_path, pair):
@@ -141,8 +149,9 @@ def test_other_protocols_are_refused(tmp_path, pair):
 def test_a_users_own_protocol_needs_its_file(tmp_path):
     path = own_protocol(tmp_path)
     runs = [make_run(tmp_path / n, 0.5, protocol=load_protocol(str(path))) for n in ("c", "d")]
-    with pytest.raises(UserError, match="unknown protocol 'mine'"):
+    with pytest.raises(UserError, match="unknown protocol 'mine'") as caught:
         compare_runs(*runs)
+    assert str(runs[0]) in str(caught.value) and "--protocol FILE.toml" in str(caught.value)
     assert compare_runs(*runs, protocol=str(path)).videos == len(VIDEOS)
 
 
@@ -180,6 +189,38 @@ def test_formats_of_several(pair):
     assert len(rows) == sum(len(c.scores) + len(c.classes) for c in found)
     for format in ("text", "md"):
         assert write_comparisons(found, format).count("Largest differences") == 2
+
+
+def test_flows_of_one_run_only_are_named(pair, tmp_path):
+    def with_flow(folder):
+        for path in (folder / "records").iterdir():
+            record = json.loads(path.read_text())
+            empty = record["counts"]["per_frame"]
+            record["counts"]["flow"] = {"dis": {"pairs": empty, "excluded": [0] * 4}}
+            path.write_text(json.dumps(record))
+        return folder
+
+    flow = with_flow(make_run(tmp_path / "flow", 0.6))
+    (note,) = [n for n in compare_runs(pair[0], flow).notes if "flow" in n]
+    assert note == "No scores along the flow of 'dis': only B was counted with it."
+
+
+def test_the_third_run_is_c_and_no_classes_no_table(pair):
+    found = compare_with_first([pair[0], pair[1], pair[0]], classes=0)
+    assert [c.letter for c in found] == ["B", "C"]
+    for format in ("text", "md"):
+        text = " ".join(write_comparisons(found, format).split())
+        assert "C = maskclip:a" in text and "C - A" in text and "C is" in text
+        assert "Largest differences" not in text and "The interval decides what C is" in text
+
+
+def test_folders_that_hold_runs(pair):
+    assert compare_runs(pair[0] / "summary.json", pair[1]).videos == len(VIDEOS)
+    with pytest.raises(UserError, match="holds runs and is none itself") as caught:
+        compare_runs(pair[0].parent, pair[1])
+    assert str(pair[0]) in str(caught.value)
+    with pytest.raises(UserError, match="no such file or folder"):
+        compare_runs(pair[0] / "nothing", pair[1])
 
 
 def test_the_verb(tmp_path, pair, capsys):

@@ -88,6 +88,17 @@ def test_every_convention_has_a_column_and_words(tiny):
     assert {r["convention"] for r in rows} == {"all"}
 
 
+def test_side_by_side_names_the_headline_and_explains_only_what_it_shows(tiny):
+    table = table_of(tiny, convention="all")
+    assert table["title"] == "tiny: harmonic mIoU under each convention"
+    assert all(c["title"].endswith(("harmonic mIoU", "n")) for c in table["columns"])
+    notes = " ".join(table["notes"])
+    assert "[low, high]" not in notes and "Speed" not in notes
+    with pytest.raises(UserError, match="more than one convention") as caught:
+        render(tiny[0], tiny[1], convention="gt-present,union-present")
+    assert "one id, or 'all'" in str(caught.value)
+
+
 def test_ranks_follow_the_protocols_own_convention(tiny):
     rows = {r["name"]: r["rank"] for r in table_of(tiny, convention="all")["rows"]}
     assert rows == {"maskclip": 1, "random": None}

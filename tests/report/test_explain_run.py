@@ -270,3 +270,14 @@ def test_videos_without_any_truth(tmp_path, monkeypatch):
     assert "all: none of its 4 scored classes occurs in the truth, so it has no score" in text
     assert "One video: there is nothing to resample" in text
     json.loads(write_explanation(found, "json"))
+
+
+@pytest.mark.parametrize(("videos", "share"), [(4, 32), (8, 34), (1000, 37)])
+def test_how_often_a_class_of_one_video_is_left_out_depends_on_the_videos(videos, share):
+    from ovbench.metrics.conventions import convention
+    from ovbench.report.explain_counts import ClassFacts
+    from ovbench.report.explain_parts import left_out_part
+
+    fact = ClassFacts(0, "cat", "unseen", "thing", 1, 1, 1, 1, 1, True, True)
+    body = " ".join(left_out_part([fact], convention("gt-present"), videos).body)
+    assert f"out {share} % of the time" in body

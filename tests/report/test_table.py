@@ -9,6 +9,7 @@ import json
 
 import numpy as np
 import pytest
+import run_cases
 from click.testing import CliRunner
 from run_cases import PROTOCOL, VIDEOS, make_run, own_protocol
 
@@ -56,7 +57,11 @@ def test_rows_are_sorted_by_the_headline_and_only_methods_are_ranked(board):
     assert rows["ov2vss:world"]["rank"] is None
     assert rows["maskclip:good"]["rank"] == 1
     twins = [rows["maskclip:twin1"], rows["maskclip:twin2"]]
-    assert [t["rank"] for t in twins] == [2, 2] and sorted(t["tied"] for t in twins) == [False, True]
+    assert [t["rank"] for t in twins] == [2, 2] and all(t["tied"] for t in twins)
+    assert not rows["maskclip:good"]["tied"] and not rows["maskclip:weak"]["tied"]
+    text = " ".join(render(board).split())
+    assert text.count(" 2= maskclip:twin") == 2 and "shares its rank with a neighbouring row" in text
+    assert [r["tied"] for r in csv.DictReader(io.StringIO(render(board, format="csv")))].count("=") == 2
     assert rows["maskclip:weak"]["rank"] == 4
 
 
@@ -134,8 +139,13 @@ def test_a_users_own_protocol_file_allows_the_tests(tmp_path):
     path = own_protocol(tmp_path)
     mine = load_protocol(str(path))
     runs = [make_run(tmp_path / n, 0.5, variant=n, seed=i, protocol=mine) for i, n in enumerate("ab")]
+    with pytest.raises(UserError, match="unknown protocol 'mine'") as caught:
+        render(runs, convention="all")
+    assert str(runs[0]) in str(caught.value) and "--protocol FILE.toml" in str(caught.value)
     assert any("were not tested" in n for n in tables(runs)[0]["notes"])
     runs.append(make_run(tmp_path / "c", 0.5))
+    (there,) = tables(runs, convention="all")
+    assert any("Left out: 2 runs of protocol 'mine'" in n and "--protocol FILE" in n for n in there["notes"])
     (table,) = tables(runs, protocol=str(path))
     assert table["protocol"]["id"] == "mine" and table["protocol"]["version"] == 77
     assert [r["rank"] for r in table["rows"]] == [1, 1]
@@ -198,6 +208,25 @@ def test_rows_that_differ_have_different_names(tmp_path):
     assert len(set(names)) == 4
     assert "maskclip (temporal=off)" in names
     assert "maskclip [w0] [w0-again]" in names
+
+
+def test_hashes_in_names_are_short():
+    from ovbench.report.names import method_name
+
+    facts = {"id": "predictions", "variant": "", "source": f"maps.npz sha256:{'0123456789abcdef' * 4}"}
+    assert method_name(facts) == "predictions (maps.npz sha256:0123456789)"
+
+
+def test_a_run_is_also_named_by_its_summary(board, tmp_path):
+    assert render([board[0] / "summary.json"]) == render([board[0]])
+    with pytest.raises(UserError, match="no such file or folder"):
+        render([tmp_path / "nothing"])
+
+
+def test_few_videos_are_pointed_out(board, tmp_path):
+    few = make_run(tmp_path / "few", 0.5, videos=VIDEOS[:3])
+    assert "Only 3 videos: with fewer than 8" in render([few])
+    assert "with fewer than 8" not in render(board[:1])
 
 
 def test_wrappers_keep_the_notation_of_the_command_line(tmp_path):
@@ -276,12 +305,17 @@ def test_columns_without_a_value_stay_where_the_protocol_calls_for_them(choice):
     assert not [k for k in keys("cityscapes-19", "unseen.miou") if k.startswith("vc")]
 
 
-def test_an_undefined_column_prints_a_gap(tmp_path):
+def test_an_undefined_column_prints_a_gap(tmp_path, monkeypatch):
+    """Truth without any unseen class."""
+    classes = load_protocol(PROTOCOL).classes
+    unseen = [i for i, c in enumerate(classes) if not c.seen]
+    whole = run_cases.truth_of
+
+    def truth_of(video, **options):
+        return [np.where(np.isin(t, unseen), 11, t).astype(np.uint8) for t in whole(video, **options)]
+
+    monkeypatch.setattr(run_cases, "truth_of", truth_of)
     run = make_run(tmp_path / "a", 0.5)
-    summary = RunDir(run).summary()
-    summary["scores"]["unseen"] = dict.fromkeys(summary["scores"]["unseen"])
-    summary["scores"] |= {"seen_bias": None, "harmonic": {"miou": None}}
-    RunDir(run).write_summary(summary)
     head, _, row = [line for line in render([run], format="md").splitlines() if line.startswith("|")]
     cells = dict(zip(*([c.strip() for c in line.split("|")] for line in (head, row)), strict=True))
     assert cells["unseen mIoU"] == cells["seen bias"] == cells["harmonic mIoU"] == "-"

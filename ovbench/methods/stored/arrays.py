@@ -59,7 +59,7 @@ class _Arrays(Source):
             )
         if stack.shape[0] > len(expected):
             raise UserError(
-                f"{stack.shape[0]} label maps for the {len(expected)} frames of video '{video_id}'",
+                f"the array of video '{video_id}' holds {stack.shape[0]} maps, the video has {len(expected)} frames",
                 where=stack.name,
                 hint="leave out what is no frame, or give every label map its frame's name "
                 "(numpy.savez_compressed(file, **{frame: label_map}))",
@@ -73,13 +73,23 @@ class _Arrays(Source):
         values = (
             video.single[frame].whole() if video.stack is None else video.stack.frame(video.position[frame])
         )
-        return as_label_map(values, self._names, place(video_id, frame))
+        return as_label_map(values, self._names, f"{place(video_id, frame)} ({self.file(video_id, frame)})")
+
+    def remark(self, video_id: str, expected: Sequence[str]) -> str:
+        self.frames(video_id, expected)
+        stack = self._open.stack
+        if stack is None or stack.shape[0] == len(expected):
+            return ""
+        return f"the array of video '{video_id}' holds {stack.shape[0]} maps, the video has {len(expected)} frames"
 
 
 class ArrayFolder(_Arrays):
     """`<video>.npy` (T, H, W), or `<video>.npz` with an array per frame name or one named `label_maps`."""
 
-    layout = "<folder>/<video>.npy (frames, height, width), or <folder>/<video>.npz with one array per frame"
+    layout = (
+        "<folder>/<video>.npy (frames, height, width), or <folder>/<video>.npz with one array per frame name or "
+        f"a single array named `{STACK}` (frames, height, width)"
+    )
 
     def __init__(self, path: Path, names: int) -> None:
         super().__init__(path, names)
@@ -95,6 +105,9 @@ class ArrayFolder(_Arrays):
 
     def video_ids(self) -> Sequence[str]:
         return [*self._files, *self._others]
+
+    def file(self, video_id: str, frame: str) -> Path:
+        return self._files[video_id]
 
     def _load(self, video_id: str) -> _Video:
         path = self._files.get(video_id)

@@ -30,21 +30,26 @@ class Naming:
     def __init__(self, path: Path, known: frozenset[str], video: str | None) -> None:
         self._path, self._known, self._video = path, known, video
         self._images: dict[int | str, Frame] = {}
+        self._listed: set[Frame] = set()
         self._paths: dict[str, Frame] = {}
 
     def add_image(self, value: Any) -> tuple[Frame, tuple[int, int] | None]:
         """Take an entry of "images"; its frame, and (height, width) where it says so.
 
         Raises:
-            UserError: no id, an id twice, or no frame.
+            UserError: no id, an id or a frame twice, or no frame.
         """
         if not isinstance(value, Mapping) or not isinstance(value.get("id"), int | str):
             raise self._wrong(f"an entry of 'images' has no id: {_short(value)}")
         name = self._named(value)
         if name is None:
             raise self._wrong(f"image {value['id']!r} names no frame")
-        if self._images.setdefault(value["id"], name) != name:
+        if value["id"] in self._images:
             raise self._wrong(f"two images have the id {value['id']!r}")
+        if name in self._listed:
+            raise self._wrong(f"two images are frame '{name[1]}' of video '{name[0]}'")
+        self._images[value["id"]] = name
+        self._listed.add(name)
         size = (value.get("height"), value.get("width"))
         if all(type(n) is int and n > 0 for n in size):
             return name, size  # type: ignore[return-value]

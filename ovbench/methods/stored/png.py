@@ -14,7 +14,9 @@ from ovbench.core.types import LabelMap
 from ovbench.store.masks import read_mask
 from ovbench.store.predictions import frames_on_disk
 
-from .source import Hash, Source, as_label_map
+from .source import Hash, Source, as_label_map, place
+
+_JPEG = (".jpg", ".jpeg")
 
 
 class PngFolder(Source):
@@ -50,8 +52,19 @@ class PngFolder(Source):
                 "a run saved it: delete it and give the same `ovbench run ... --save-predictions` again",
             ) from error
         return (
-            values if values.dtype == np.uint8 else as_label_map(values, self._names, str(self._files[frame]))
+            values
+            if values.dtype == np.uint8
+            else as_label_map(values, self._names, f"{place(video_id, frame)} ({self._files[frame]})")
         )
+
+    def file(self, video_id: str, frame: str) -> Path:
+        return self.path / video_id / f"{frame}.png"
+
+    def remark(self, video_id: str, expected: Sequence[str]) -> str:
+        folder = self.path / video_id
+        if folder.is_dir() and any(e.suffix.lower() in _JPEG for e in folder.iterdir()):
+            return "there are .jpg files, but JPEG is lossy, changes the indices and is not read: write PNG"
+        return ""
 
     def hash_video(self, video_id: str, names: Sequence[str], total: Hash) -> None:
         self.frames(video_id, ())

@@ -175,6 +175,9 @@ class RleFolder(Source):
         if file is not None:
             file.hash_video(video_id, names, total)
 
+    def file(self, video_id: str, frame: str) -> Path:
+        return self.path / f"{video_id}.json"
+
     def _file(self, video_id: str) -> RleFile | None:
         if self._open is None or self._open[0] != video_id:
             path = self.path / f"{video_id}.json"

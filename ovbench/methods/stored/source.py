@@ -62,6 +62,14 @@ class Source(ABC):
     def hash_video(self, video_id: str, names: Sequence[str], total: Hash) -> None:
         """Feed `total` with all bytes that the label maps `names` of a video are made from."""
 
+    def file(self, video_id: str, frame: str) -> Path:
+        """The file that a frame's label map is read from, for messages."""
+        return self.path
+
+    def remark(self, video_id: str, expected: Sequence[str]) -> str:
+        """Why label maps of this video may be missing, as part of a message; empty where nothing is known."""
+        return ""
+
 
 def mixed(path: Path, problem: str) -> UserError:
     """The error for a folder whose files do not go together."""
