@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ovbench.core.errors import UserError
 from ovbench.store.atomic import write_bytes
+
+from .pickles import TORCH_MAGIC, ForbiddenPickle, read_plain_pickle, torch_safe_globals
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 _SHOWN = 6
@@ -22,8 +27,9 @@ _SHOWN = 6
 def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a weights file on the CPU.
 
-    Takes safetensors files and torch files that hold nothing but tensors and plain values; a state dict
-    inside `state_dict` or `model` is unwrapped, and a `module.` prefix common to all names removed.
+    Takes safetensors files, torch files that hold nothing but tensors, NumPy arrays and plain values (an
+    optimiser's state may stand beside the weights), and pickles of NumPy arrays. A state dict inside
+    `state_dict` or `model` is unwrapped, and a `module.` prefix common to all names removed.
 
     Returns:
         The tensors by name, and the header's metadata ({} for torch files).
@@ -120,19 +126,57 @@ def _load_torch(path: Path) -> Any:
                     hint="save its tensors once: safetensors.torch.save_file("
                     "torch.jit.load(FILE, 'cpu').state_dict(), NEW), if you trust its source",
                 )
+    elif _head(path, len(TORCH_MAGIC)) != TORCH_MAGIC:
+        return _load_pickle(path)
     try:
-        with open(path, "rb") as stream:  # a stream: torch would choose its reader by the file's name
+        # A stream: torch would choose its reader by the file's name.
+        with open(path, "rb") as stream, _numpy_allowed():
             return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error).lower() or "weights only" in str(error).lower():
-            raise UserError(
-                "refused: this file is a pickle that holds more than tensors, and reading it could run code",
-                where=path,
-                hint="give the weights as safetensors, or as a torch file of nothing but a state dict",
-            ) from error
+            raise _refused(path, _named(str(error))) from error
         raise _damaged(path, "not a weights file") from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise _damaged(path, str(error).splitlines()[0] if str(error) else "it ends too early") from error
+
+
+def _numpy_allowed() -> AbstractContextManager[Any]:
+    """NumPy values beside tensors can be read since torch 2.6; before, such files are refused."""
+    major, minor = (int(part) for part in torch.__version__.split(".")[:2])
+    if (major, minor) < (2, 6):
+        return nullcontext()
+    return torch.serialization.safe_globals(torch_safe_globals())
+
+
+def _load_pickle(path: Path) -> Any:
+    try:
+        with open(path, "rb") as stream:
+            return read_plain_pickle(stream)
+    except ForbiddenPickle as error:
+        raise _refused(path, error.name) from error
+    # What a stream of random bytes makes the unpickler say is not documented; nothing of it is trusted.
+    except Exception as error:
+        raise _damaged(path, "not a weights file") from error
+
+
+def _head(path: Path, size: int) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read(size)
+
+
+def _named(message: str) -> str:
+    """What torch's refusal is about ("... GLOBAL posix.mkdir was not an allowed global ...")."""
+    found = re.search(r"GLOBAL (\S+)", message)
+    return found.group(1) if found else ""
+
+
+def _refused(path: Path, what: str) -> UserError:
+    asks = f" (it asks for {what})" if what else ""
+    return UserError(
+        f"refused: this file is a pickle that holds more than tensors, and reading it could run code{asks}",
+        where=path,
+        hint="give the weights as safetensors, or as a torch file of nothing but a state dict",
+    )
 
 
 def _damaged(path: Path, why: str) -> UserError:
@@ -150,6 +194,7 @@ def _plain_state(value: Any, path: Path) -> dict[str, Tensor]:
             break
     if not isinstance(value, dict) or not value:
         raise UserError("the file holds no state dict", where=path, hint="save module.state_dict()")
+    value = {k: _tensor(v) for k, v in value.items()}
     strange = [str(k) for k, v in value.items() if not isinstance(v, Tensor)]
     if strange:
         raise UserError(
@@ -158,3 +203,26 @@ def _plain_state(value: Any, path: Path) -> dict[str, Tensor]:
     if all(str(k).startswith("module.") for k in value):
         return {str(k).removeprefix("module."): v for k, v in value.items()}
     return {str(k): v for k, v in value.items()}
+
+
+def _tensor(value: Any) -> Any:
+    """Numeric NumPy values as tensors; anything else as it is."""
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
+        array = np.array(value)
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+    return value
+
+
+def modern_head_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names of a MaskFormer head as they have been since its version 2.
+
+    Before, the pixel decoder's parts stood directly under `sem_seg_head.`; DeOP's loading hook moves them so.
+    """
+    head = "sem_seg_head."
+    moved = {}
+    for name, value in state.items():
+        part = name.removeprefix(head)
+        if name.startswith(head) and not part.startswith(("predictor.", "pixel_decoder.")):
+            name = f"{head}pixel_decoder.{part}"
+        moved[name] = value
+    return moved

@@ -71,10 +71,6 @@ def load_clip(
     Raises:
         UserError: an unknown or unsupported model, no weights, or weights that do not fit.
     """
-    try:
-        import open_clip  # noqa: F401
-    except ImportError:
-        raise missing_extra("open_clip_torch", "models") from None
     pair = _build(model)
     if weights is None and not untrained and model != "tiny":
         weights = _shipped(model)
@@ -84,6 +80,17 @@ def load_clip(
     else:
         state, _ = load_weights(weights)
         pair.load_state(state, hash_file(Path(weights)))
+    return _frozen(pair, device)
+
+
+def fresh_clip(model: str, device: str = "cpu") -> ClipPair:
+    """A two-tower model for a network whose own weights will fill it; until then its text is never cached."""
+    pair = _build(model)
+    pair.weights_id = None
+    return _frozen(pair, device)
+
+
+def _frozen(pair: ClipPair, device: str) -> ClipPair:
     pair.device = torch.device(device)
     pair.model.eval().requires_grad_(False).to(pair.device)
     return pair
@@ -111,6 +118,10 @@ def _shipped(model: str) -> Path:
 
 
 def _build(name: str) -> ClipPair:
+    try:
+        import open_clip  # noqa: F401
+    except ImportError:
+        raise missing_extra("open_clip_torch", "models") from None
     cpu = torch.device("cpu")
     if name == "world":
         from .world_clip import MEAN, STD, WordTokenizer, build_world_clip, load_words

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ovbench.core.errors import UserError
 from ovbench.core.hashing import hash_json
@@ -49,8 +50,41 @@ def encode_texts(clip: ClipPair, texts: Sequence[str]) -> Tensor:
     with torch.no_grad():
         for start in range(0, len(texts), _BATCH):
             tokens = clip.tokenizer(list(texts[start : start + _BATCH])).to(clip.device)
-            parts.append(F.normalize(clip.model.encode_text(tokens).float(), dim=-1))
+            parts.append(F.normalize(_encode_tokens(clip.model, tokens).float(), dim=-1))
     return torch.cat(parts)
+
+
+def _encode_tokens(model: Any, tokens: Tensor) -> Tensor:
+    """(N, L) token ids -> (N, E). Towers that read at the end token skip the padding: several times faster."""
+    causal = getattr(model, "attn_mask", None) is not None
+    if not causal or getattr(model, "text_pool_type", None) != "argmax":
+        out: Tensor = model.encode_text(tokens)
+        return out
+    ends = tokens.argmax(dim=1)
+    return read_text(model, model.token_embedding(tokens[:, : int(ends.max()) + 1]), ends)
+
+
+def read_text(model: Any, x: Tensor, ends: Tensor) -> Tensor:
+    """Embedded rows through an open_clip text tower.
+
+    In a causal tower nothing after a row's end reaches it, so rows may be cut behind the longest end.
+
+    Args:
+        x: (N, L, D) embeddings, L at most the context.
+        ends: (N,) int64 place that is read.
+
+    Returns:
+        (N, E), not normalised.
+    """
+    length = x.shape[1]
+    mask = None if model.attn_mask is None else model.attn_mask[:length, :length]
+    x = model.transformer(x + model.positional_embedding[:length], attn_mask=mask)
+    x = model.ln_final(x[torch.arange(len(x), device=x.device), ends])
+    projection = model.text_projection
+    if projection is None:
+        return x
+    out: Tensor = projection(x) if isinstance(projection, nn.Linear) else x @ projection
+    return out
 
 
 def check_length(clip: ClipPair, texts: Sequence[str]) -> None:
@@ -85,6 +119,12 @@ def encode_vocabulary(clip: ClipPair, vocabulary: Vocabulary) -> Tensor:
     return F.normalize(_mean_by_owner(rows.vectors, rows.owner), dim=-1)
 
 
+def encode_pooled(clip: ClipPair, vocabulary: Vocabulary) -> Tensor:
+    """(K, E) unit vectors: mean of the unit vectors of every synonym in every template, made unit."""
+    rows, owner = _encode_all(clip, vocabulary)
+    return F.normalize(_mean_by_owner(rows.mean(1), owner), dim=-1)
+
+
 def _mean_by_owner(rows: Tensor, owner: Tensor) -> Tensor:
     return torch.stack([rows[owner == k].mean(0) for k in range(int(owner[-1]) + 1)])
 
@@ -93,19 +133,29 @@ def _encode_all(clip: ClipPair, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]
     """Unit vectors (R, P, E) of every synonym in every template, and the class (R,) of every synonym."""
     owner = torch.tensor([k for k, words in enumerate(vocabulary.synonyms) for _ in words])
     texts = [t.replace("{}", w) for words in vocabulary.synonyms for w in words for t in vocabulary.templates]
-    path = None
-    if clip.weights_id is not None:
-        key = hash_json([_CACHE_VERSION, clip.name, clip.weights_id, clip.device.type, texts])
-        path = cache_dir("text") / f"{key}.safetensors"
-        if path.is_file():
-            # A damaged entry costs a recomputation, nothing else.
-            with contextlib.suppress(UserError):
-                stored = load_weights(path)[0]["text"]
-                return stored.to(clip.device), owner.to(clip.device)
-    vectors = encode_texts(clip, texts)
-    vectors = vectors.reshape(len(owner), len(vocabulary.templates), -1)
-    if path is not None:
-        # A cache that cannot be written (read-only home, full disk) must not stop a run.
+
+    def encode() -> Tensor:
+        return encode_texts(clip, texts).reshape(len(owner), len(vocabulary.templates), -1)
+
+    if clip.weights_id is None:
+        return encode(), owner.to(clip.device)
+    key = hash_json([_CACHE_VERSION, clip.name, clip.weights_id, clip.device.type, texts])
+    return cached_vectors(clip, key, encode), owner.to(clip.device)
+
+
+def cached_vectors(clip: ClipPair, key: str, encode: Callable[[], Tensor]) -> Tensor:
+    """What `encode` gives, from the cache on disk where it is there.
+
+    Args:
+        key: a hash of all that the vectors depend on.
+    """
+    path = cache_dir("text") / f"{key}.safetensors"
+    if path.is_file():
+        # A damaged entry costs a recomputation, nothing else.
         with contextlib.suppress(UserError):
-            save_weights(path, {"text": vectors}, {"model": clip.name})
-    return vectors, owner.to(clip.device)
+            return load_weights(path)[0]["text"].to(clip.device)
+    vectors = encode()
+    # A cache that cannot be written (read-only home, full disk) must not stop a run.
+    with contextlib.suppress(UserError):
+        save_weights(path, {"text": vectors}, {"model": clip.name})
+    return vectors

@@ -6,12 +6,13 @@ import os
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from ovbench.core.errors import UserError
-from ovbench.nn.checkpoint import apply, load_weights, save_weights, weights_bytes
+from ovbench.nn.checkpoint import apply, load_weights, modern_head_names, save_weights, weights_bytes
 
 
 def _state() -> dict[str, torch.Tensor]:
@@ -77,6 +78,70 @@ def test_a_bare_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         load_weights(path)
     assert not marker.exists()
+
+
+def test_training_state_and_numpy_values_beside_the_weights(tmp_path: Path) -> None:
+    path = tmp_path / "model_final.pth"
+    layer = nn.Linear(2, 3)
+    optimiser = torch.optim.AdamW(layer.parameters())
+    layer(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    arrays = {f"module.{k}": v.numpy() for k, v in _state().items()}
+    extra = {
+        "optimizer": optimiser.state_dict(),
+        "iteration": 59999,
+        "best": np.float64(0.4),
+        "__author__": "x",
+    }
+    for legacy in (True, False):
+        torch.save(
+            {"model": arrays | {"module.half": np.float16(2)}, **extra},
+            path,
+            _use_new_zipfile_serialization=not legacy,
+        )
+        state, _ = load_weights(path)
+        assert set(state) == {"a.weight", "a.bias", "half"} and state["half"] == 2
+        assert all(torch.equal(state[k], v) for k, v in _state().items())
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_a_pickle_of_arrays(tmp_path: Path, protocol: int) -> None:
+    path = tmp_path / "R-101.pkl"
+    arrays = {k: v.numpy() for k, v in _state().items()} | {"big": np.arange(3, dtype=">f4")}
+    path.write_bytes(pickle.dumps({"model": arrays, "matching_heuristics": True}, protocol))
+    state, _ = load_weights(path)
+    assert all(torch.equal(state[k], v) for k, v in _state().items())
+    assert state["big"].tolist() == [0, 1, 2] and state["big"].dtype == torch.float32
+
+
+def test_arrays_of_objects_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "w.pkl"
+    path.write_bytes(pickle.dumps({"model": {"odd": np.array([None, "x"], dtype=object)}}))
+    with pytest.raises(UserError, match="odd"):
+        load_weights(path)
+
+
+def test_the_refusal_says_what_the_pickle_asks_for(tmp_path: Path) -> None:
+    for legacy in (None, True, False):
+        path, evil = tmp_path / "w.pkl", {"model": {"a": _Evil(tmp_path / "marker")}}
+        if legacy is None:
+            path.write_bytes(pickle.dumps(evil))
+        else:
+            torch.save(evil, path, _use_new_zipfile_serialization=not legacy)
+        with pytest.raises(UserError, match=r"could run code \(it asks for \w+\.mkdir\)"):
+            load_weights(path)
+    assert not (tmp_path / "marker").exists()
+
+
+def test_old_head_names() -> None:
+    old = [
+        "sem_seg_head.layer_1.weight",
+        "sem_seg_head.predictor.x",
+        "sem_seg_head.pixel_decoder.y",
+        "backbone.z",
+    ]
+    names = list(modern_head_names({name: torch.zeros(1) for name in old}))
+    assert names == ["sem_seg_head.pixel_decoder.layer_1.weight", *old[1:]]
 
 
 def test_a_torchscript_archive_is_refused_with_a_way_out(tmp_path: Path) -> None:

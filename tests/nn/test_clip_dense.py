@@ -11,7 +11,14 @@ import torch
 from ovbench.core.errors import UserError
 from ovbench.nn.checkpoint import save_weights
 from ovbench.nn.clip import ClipPair, load_clip
-from ovbench.nn.dense import dense_features, resize_positions, value_path
+from ovbench.nn.dense import (
+    add_learned_positions,
+    dense_features,
+    learned_positions,
+    resize_positions,
+    value_path,
+    vit_features,
+)
 from ovbench.nn.seeded import fill_by_name
 
 
@@ -168,3 +175,43 @@ def test_models_we_cannot_build(name: str, says: str) -> None:
 def test_no_weights_no_model() -> None:
     with pytest.raises(UserError, match="needs a weights file"):
         load_clip("RN50-quickgelu")
+
+
+def test_learned_positions_are_added_before_the_first_norm_and_to_their_blocks() -> None:
+    clip, images = _small_vit(), _images(32, 32)
+    visual = clip.model.visual
+    add_learned_positions(visual, [1], (4, 4))
+    names = {n for n in clip.model.state_dict() if n.endswith("learned_position")}
+    assert names == {"visual.learned_position", "visual.transformer.resblocks.1.learned_position"}
+    with torch.no_grad():
+        x = visual.conv1(images).flatten(2).transpose(1, 2)
+        x = torch.cat([visual.class_embedding.expand(2, 1, -1), x], dim=1)
+        x = visual.ln_pre(x + visual.positional_embedding + visual.learned_position)
+        first, last = visual.transformer.resblocks
+        x = visual.ln_post(last(first(x) + last.learned_position))[:, 1:] @ visual.proj
+        ours = dense_features(clip, images, "tokens")
+    torch.testing.assert_close(ours, x.transpose(1, 2).reshape(2, 16, 4, 4), rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match="no positions for block 2"):
+        add_learned_positions(visual, [2], (4, 4))
+
+
+def test_learned_positions_of_another_grid() -> None:
+    visual = _small_vit().model.visual
+    add_learned_positions(visual, [], (3, 8))
+    table = visual.learned_position
+    assert learned_positions(visual, (3, 8)) is table
+    assert learned_positions(visual, (6, 4)) is table  # as many places: taken as it is
+    assert learned_positions(visual, (6, 16)).shape == (97, 32)
+    assert learned_positions(visual.transformer.resblocks[0], (6, 4)) is None
+
+
+def test_weights_scale_the_values_of_the_last_block() -> None:
+    clip, images = _small_vit(), _images(32, 48)
+    visual = clip.model.visual
+    ones = torch.ones(2, 1 + 4 * 6)
+    with torch.no_grad():
+        plain = dense_features(clip, images, "maskclip")
+        torch.testing.assert_close(vit_features(visual, images, "maskclip", ones), plain)
+        none = vit_features(visual, images, "value-only", 0 * ones)
+        constant = visual.ln_post(visual.transformer.resblocks[-1].attn.out_proj.bias) @ visual.proj
+    torch.testing.assert_close(none, constant.view(1, -1, 1, 1).expand_as(none), rtol=1e-4, atol=1e-5)

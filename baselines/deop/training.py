@@ -1,0 +1,154 @@
+"""Training of DeOP on a protocol's seen classes: first the masks, then what reads CLIP under them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ovbench.core.errors import UserError
+from ovbench.engine.masks import Batch, MaskTraining, Trained, load_backbone, poly, start_values
+from ovbench.engine.targets import IGNORE
+from ovbench.methods.base import Setup
+from ovbench.nn.detr import Predictions
+from ovbench.nn.maskformer import enlarge
+from ovbench.nn.prompts import inner_tokens
+
+from .config import Config
+from .network import CLIP_NAMES, METHOD, Network
+
+POSITIONS = "learned_position"
+READERS = ("decoder.", "query_embedding.", CLIP_NAMES)
+"""Names of what the second part trains, together with the vector of "no object"."""
+
+
+class Training(MaskTraining):
+    """Two trainings in a row, as in the official scripts, where the first is zsseg's.
+
+    The first `mask_share` of the steps trains the mask network with the set criterion. Then the masks stay as
+    they are, and the heatmap decoder, CLIP's added positions and "no object" are trained so that the
+    assembled map is right (`assembled_loss`). Each part has its own schedule. The prompt starts from the words
+    `prompt_start` where they are given, and is trained with the masks if `prompt_trained`; the official code
+    trains it before, on regions.
+    """
+
+    method = METHOD
+
+    def build(self) -> nn.Module:
+        """The whole network; weights files hold of CLIP only the added positions."""
+        self.config = Config.from_options(self.options)
+        given = str(self.options["clip_weights"])
+        if not given and not self.config.shared_clip:
+            raise UserError(
+                f"training '{self.setup.variant}' starts from a pre-trained CLIP ({self.config.clip}), "
+                "and none was given",
+                hint="--set clip_weights=FILE (OpenAI's names); or --variant world, which needs none",
+            )
+        self.network = Network(self.config, Path(given) if given else None, self.setup.device)
+        self.net = self.network.net
+        for name, parameter in self.net.named_parameters():
+            parameter.requires_grad_(not name.startswith(CLIP_NAMES) or name.endswith(POSITIONS))
+        start_values(self.net.backbone)
+        start_values(self.net.sem_seg_head["pixel_decoder"])
+        start_values(self.net.predictor.transformer)
+        load_backbone(self.net.backbone, self.setup, self.config.norm != "frozen")
+        self.mask_steps = round(self.steps * float(self.options["mask_share"]))
+        self._start_prompt()
+        return Trained(self.net, (CLIP_NAMES,), POSITIONS)
+
+    def _start_prompt(self) -> None:
+        prompt = self.net.clip_adapter.prompt_learner
+        words = str(self.options["prompt_start"])
+        if words:
+            tokens = inner_tokens(self.network.clip, words)
+            if len(tokens) != self.config.prompt_length:
+                raise UserError(
+                    f"prompt_start '{words}' has {len(tokens)} tokens, prompt_length is {self.config.prompt_length}"
+                )
+            with torch.no_grad():
+                prompt.prefix_prompt.copy_(self.network.clip.model.token_embedding.weight[tokens])
+        prompt.requires_grad_(bool(self.options["prompt_trained"]))
+
+    def group_rate(self, name: str) -> float:
+        """The second part learns `decoder_rate` times as fast."""
+        return float(self.options["decoder_rate"]) if name.startswith(READERS) else super().group_rate(name)
+
+    def learning_rate(self, step: int) -> float:
+        """Each part from its full rate to zero."""
+        warmup = int(self.options["warmup"])
+        if step < self.mask_steps:
+            return poly(step, self.mask_steps, warmup)
+        return poly(step - self.mask_steps, self.steps - self.mask_steps, warmup)
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Set criterion in the first part, the loss of the assembled map in the second."""
+        first = step < self.mask_steps
+        self.net.backbone.train(first)
+        self.net.sem_seg_head.train(first)
+        self.net.decoder.train(not first)
+        if first:
+            return super().loss(step)
+        batch = self.draw(step)
+        focal, dice = assembled_loss(*self.read(batch), batch.labels)
+        total = float(self.options["map_weight"]) * focal + float(self.options["map_dice_weight"]) * dice
+        return total, {"map": float(focal.detach()), "map_dice": float(dice.detach())}
+
+    def predict(self, batch: Batch) -> Predictions:
+        """The mask network's own predictions after every layer."""
+        images, _ = self.network.inputs(batch.pixels)
+        return self.net.proposals(*self.net.draw(images, every=True), self.text)
+
+    def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Class logits (B, Q, K + 1) from CLIP under the masks, and mask logits (B, Q, h, w), which stay."""
+        images, seen_by_clip = self.network.inputs(batch.pixels)
+        with torch.no_grad():
+            masks = self.net.draw(images)[1][-1]
+        vectors = self.net.read_masks(seen_by_clip, masks)
+        return self.net.clip_adapter.logits(vectors, self.text), masks
+
+    @property
+    def text(self) -> Tensor:
+        """(K, E) of the seen names; with gradients as long as the prompt is trained."""
+        with torch.set_grad_enabled(bool(self.options["prompt_trained"])):
+            return self.network.text(self.targets.vocabulary).clone()
+
+    def config_json(self) -> str:
+        """As the card resolves it."""
+        return json.dumps(asdict(self.config), sort_keys=True)
+
+
+def assembled_loss(
+    logits: Tensor, masks: Tensor, labels: Tensor, sharpness: float = 3.0
+) -> tuple[Tensor, Tensor]:
+    """How far the assembled map of named masks is from the truth: focal loss of every class, and dice.
+
+    A class's score s, its probabilities times masks summed over queries, counts as sigmoid(sharpness (s - 1)).
+    Pixels without a target belong to "no object" in the focal loss and to nothing in the dice loss.
+    Source: mask_former/modeling/criterion_decoder.py of the official code; alpha 0.25, gamma 2.
+
+    Args:
+        logits: (B, Q, K + 1), "no object" last.
+        masks: (B, Q, h, w) logits.
+        labels: (B, H, W) uint8 targets.
+    """
+    classes = logits.shape[-1] - 1
+    shares = enlarge(masks, labels.shape[-2:]).sigmoid()
+    scores = torch.einsum("bqk,bqhw->bkhw", logits.softmax(-1), shares)
+    found = torch.sigmoid(sharpness * (scores - 1))
+    owner = torch.where(labels == IGNORE, classes, labels.long())
+    truth = F.one_hot(owner, classes + 1).permute(0, 3, 1, 2).to(found)
+    right = torch.where(truth > 0, found, 1 - found)
+    importance = torch.where(truth > 0, 0.25, 0.75)
+    focal = -(importance * (1 - right) ** 2 * right.clamp(1e-4, 1 - 1e-4).log()).mean()
+    found, truth = found[:, :-1].flatten(1), truth[:, :-1].flatten(1)
+    dice = 1 - (2 * (found * truth).sum(1) + 1) / (found.sum(1) + truth.sum(1) + 1)
+    return focal, dice.mean()
+
+
+def build(setup: Setup, seed: int, steps: int | None) -> Training:
+    """Trainer entry point of the method's card."""
+    return Training(setup, seed, steps)

@@ -1,0 +1,223 @@
+"""Training of networks whose queries draw masks (MaskFormer and what is built on it)."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ovbench.core.errors import UserError
+from ovbench.core.types import Image
+from ovbench.methods.base import Setup
+from ovbench.nn.checkpoint import apply, load_weights
+from ovbench.nn.criterion import Criterion, Truth
+from ovbench.nn.detr import Predictions
+from ovbench.nn.maskformer import MULTIPLE, to_pixels
+from ovbench.nn.matching import Weights
+
+from .drawing import LabelledFrames, Variation
+from .targets import IGNORE, SeenTargets
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`pixels` (B, 3, H, W) 0..255, smaller frames filled up with grey at the bottom and right, sides
+    multiples of 32; `labels` (B, H, W) uint8 targets, `IGNORE` there."""
+
+    pixels: Tensor
+    labels: Tensor
+
+
+class MaskTraining(ABC):
+    """A task for `engine.train`. A method gives its network (`build`) and what it says of a batch (`predict`).
+
+    Options that every card must have, official values in brackets: `steps`, `rate` (1e-4), `backbone_rate`
+    (0.1, a factor), `warmup` (0 steps), `decay` (1e-4), `gradient` (0.01, the largest norm), `batch` (32),
+    `no_object` (0.1), `mask_weight` (20), `dice_weight` (1), `void` ("negative": pixels without a target
+    belong to no mask; "skip": losses do not look at them), and those of `Variation`.
+    """
+
+    method: str
+
+    def __init__(self, setup: Setup, seed: int, steps: int | None) -> None:
+        if setup.protocol is None or setup.open_split is None:
+            raise UserError(
+                "training needs a protocol",
+                hint=f"ovbench train --method {self.method} --protocol world-27-9",
+            )
+        options = setup.options
+        self.setup, self.options, self.seed = setup, options, seed
+        self.steps = steps or int(options["steps"])
+        self.clip_norm = float(options["gradient"])
+        self.half = setup.variant == "world"
+        self.targets = SeenTargets(setup.protocol)
+        torch.manual_seed(seed)
+        self.module = self.build()
+        self.frames = LabelledFrames(setup.open_split("train"), self.targets)
+        self.variation = Variation.from_options(options)
+        self.criterion = Criterion(
+            Weights(1.0, float(options["mask_weight"]), float(options["dice_weight"])),
+            float(options["no_object"]),
+        )
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The network to train, fresh; parameters that stay as they are do not require gradients."""
+
+    @abstractmethod
+    def predict(self, batch: Batch) -> Predictions:
+        """What the network says after every decoder layer, K the seen classes."""
+
+    @abstractmethod
+    def config_json(self) -> str:
+        """The network's configuration, for the header of the weights."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return next(self.module.parameters()).device
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """AdamW; the backbone slower by a factor; no decay of norms, embeddings and other vectors."""
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.module.named_parameters():
+            if parameter.requires_grad:
+                name = name.removeprefix("net.")
+                decays = parameter.ndim > 1 and not name.endswith(("_embed.weight", "embedding.weight"))
+                groups.setdefault((self.group_rate(name), decays), []).append(parameter)
+        rate, decay = float(self.options["rate"]), float(self.options["decay"])
+        return torch.optim.AdamW(
+            [
+                {"params": found, "lr": rate * factor, "weight_decay": decay if decays else 0.0}
+                for (factor, decays), found in sorted(groups.items(), key=lambda group: group[0])
+            ],
+            lr=rate,
+        )
+
+    def group_rate(self, name: str) -> float:
+        """Factor on the learning rate of a parameter, by its name in the network."""
+        return float(self.options["backbone_rate"]) if name.startswith("backbone.") else 1.0
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up, then polynomial decay (power 0.9) to zero."""
+        return poly(step, self.steps, int(self.options["warmup"]))
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Loss of one batch, a pure function of (seed, step) and the weights."""
+        batch = self.draw(step)
+        return self.criterion(self.predict(batch), self.truths(batch))
+
+    def draw(self, step: int) -> Batch:
+        """The batch of a step."""
+        rng = np.random.default_rng([self.seed, step])
+        pairs = [self.variation(rng, *self.frames.draw(rng)) for _ in range(int(self.options["batch"]))]
+        return collate(pairs, self.device)
+
+    def truths(self, batch: Batch) -> list[Truth]:
+        """One mask for each seen class that is there, per image."""
+        skip = self.options["void"] == "skip"
+        return [truth_of(labels, skip) for labels in batch.labels]
+
+    def metadata(self) -> dict[str, str]:
+        """Header of the weights file."""
+        protocol = self.setup.protocol
+        assert protocol is not None
+        return {
+            "method": self.method,
+            "variant": self.setup.variant,
+            "config": self.config_json(),
+            "options": json.dumps(dict(self.options), sort_keys=True),
+            "protocol": protocol.id,
+            "protocol_hash": protocol.hash,
+            "vocabulary_hash": self.targets.vocabulary.hash,
+            "classes": json.dumps(list(self.targets.vocabulary.names)),
+            "seed": str(self.seed),
+            "steps": str(self.steps),
+        }
+
+
+class Trained(nn.Module):
+    """A network whose checkpoints leave some of its parameters out (a two-tower model with a file of its own)."""
+
+    def __init__(self, net: nn.Module, left_out: tuple[str, ...] = (), but: str = "") -> None:
+        """Leave out names that begin with one of `left_out`, unless they end with `but`."""
+        super().__init__()
+        self.net, self._left_out, self._but = net, left_out, but
+
+    def state_dict(self, *_: Any, keep_vars: bool = False, **__: Any) -> Any:
+        """The network's own names, without those left out."""
+        state = self.net.state_dict(keep_vars=keep_vars)
+        return {name: value for name, value in state.items() if self._keeps(name)}
+
+    def _keeps(self, name: str) -> bool:
+        return not name.startswith(self._left_out) or bool(self._but and name.endswith(self._but))
+
+
+def poly(step: int, steps: int, warmup: int = 0) -> float:
+    """Factor of the learning rate: linear warm-up times (1 - step / steps) ** 0.9."""
+    return min(1.0, (step + 1) / max(1, warmup)) * float((1 - step / steps) ** 0.9)
+
+
+def collate(pairs: Sequence[tuple[Image, NDArray[np.uint8]]], device: torch.device) -> Batch:
+    """Frames and targets of any sizes -> a batch."""
+    height, width = (max(p[1].shape[axis] for p in pairs) for axis in (0, 1))
+    height, width = height + -height % MULTIPLE, width + -width % MULTIPLE
+    pixels, labels = [], []
+    for image, target in pairs:
+        h, w = target.shape
+        edges = (0, width - w, 0, height - h)
+        pixels.append(F.pad(to_pixels(image, device), edges, value=128.0))
+        labels.append(F.pad(torch.from_numpy(target.copy()).to(device), edges, value=IGNORE))
+    return Batch(torch.cat(pixels), torch.stack(labels))
+
+
+def truth_of(labels: Tensor, skip_void: bool = False) -> Truth:
+    """(H, W) uint8 targets -> one mask per class, in the order of the classes."""
+    present = torch.unique(labels)
+    present = present[present != IGNORE]
+    valid = labels != IGNORE if skip_void else torch.ones_like(labels, dtype=torch.bool)
+    return Truth(present.long(), labels[None] == present[:, None, None], valid)
+
+
+def load_backbone(backbone: nn.Module, setup: Setup, trainable_norm: bool) -> None:
+    """Fill a backbone from the option `backbone_weights`; one with frozen norms needs it.
+
+    The file has detectron2's names (`stem.conv1.weight`, `res2.0.conv1.weight`, ...), as its converted
+    ImageNet files have; a classifier in it (`fc`) is left out.
+
+    Raises:
+        UserError: no file for a backbone that cannot be trained from nothing, or one that does not fit.
+    """
+    given = str(setup.options.get("backbone_weights", ""))
+    if not given and not trainable_norm:
+        raise UserError(
+            f"training '{setup.variant}' starts from a backbone pre-trained on ImageNet, and none was given",
+            hint="--set backbone_weights=FILE (detectron2's names); or --variant world, which needs none",
+        )
+    if given:
+        state, _ = load_weights(Path(given))
+        state = {n.removeprefix("backbone."): v for n, v in state.items() if "num_batches_tracked" not in n}
+        apply(backbone, state, ignore=("fc.", "stem.fc."))
+
+
+def start_values(module: nn.Module) -> None:
+    """Fresh values as MaskFormer starts from: Xavier for a decoder's matrices, He for convolutions with ReLU."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.MultiheadAttention):
+            nn.init.xavier_uniform_(part.in_proj_weight)
+            nn.init.xavier_uniform_(part.out_proj.weight)
+        elif isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)

@@ -1,0 +1,134 @@
+"""Learned prompts: class names read by a text tower between vectors that were trained, not written.
+
+Sources: zsseg.baseline (LearnablePromptExtractor), DeOP, FreeSeg; the idea is CoOp's (Zhou et al., IJCV 2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ovbench.core.errors import UserError
+from ovbench.core.hashing import hash_json
+from ovbench.protocol.vocabulary import Vocabulary
+
+from .clip import ClipPair, hash_state
+from .text import cached_vectors, read_text
+
+_BATCH = 64
+SIGNALS = ("start_signal", "dot_signal", "end_signal", "pad_signal")
+
+
+class LearnedPrompt(nn.Module):
+    """Rows of [start][prefix ...][noun ...][dot][end][pad ...], read at the end.
+
+    Names: parameter `prefix_prompt` (P, D); buffers `start_signal`, `dot_signal`, `end_signal`, `pad_signal`,
+    (1, D) each, which belong to the checkpoint. Text towers that do not know a full stop (the embedded ones)
+    have no dot, neither in the row nor among the buffers. The tower itself is not part of this module.
+    """
+
+    start_signal: Tensor
+    dot_signal: Tensor
+    end_signal: Tensor
+    pad_signal: Tensor
+
+    def __init__(self, clip: ClipPair, length: int = 16) -> None:
+        super().__init__()
+        self._clip = [clip]  # in a list: not a submodule
+        table = clip.model.token_embedding.weight.detach()
+        self.prefix_prompt = nn.Parameter(torch.randn(length, table.shape[1]) * 0.02)
+        start, dot, end = self._special()
+        self.has_dot = dot is not None
+        for name, token in zip(SIGNALS, (start, dot, end, 0), strict=True):
+            if token is not None:
+                self.register_buffer(name, table[token][None].clone())
+
+    @property
+    def clip(self) -> ClipPair:
+        """The towers it was built on."""
+        return self._clip[0]
+
+    def identity(self) -> list[str]:
+        """Hashes of the learned vectors and of the text tower, whatever file these came from."""
+        tower = {k: v for k, v in self.clip.model.state_dict().items() if not k.startswith("visual.")}
+        return [self.clip.name, hash_state(self.state_dict()), hash_state(tower)]
+
+    def forward(self, nouns: Sequence[str]) -> Tensor:
+        """Class names -> (N, E) unit vectors; gradients reach `prefix_prompt`.
+
+        Raises:
+            UserError: a name for which the tower's context is too short.
+        """
+        rows = [self._row(noun) for noun in nouns]
+        parts = []
+        for start in range(0, len(rows), _BATCH):
+            parts.append(self._encode(rows[start : start + _BATCH]))
+        return F.normalize(torch.cat(parts), dim=-1)
+
+    def _row(self, noun: str) -> Tensor:
+        """(L, D) of one name, without padding."""
+        model = self._clip[0].model
+        middle = [self.dot_signal] if self.has_dot else []
+        tokens = torch.tensor(self._inner(noun), dtype=torch.int64, device=self.prefix_prompt.device)
+        words = model.token_embedding(tokens)
+        row = torch.cat([self.start_signal, self.prefix_prompt, words, *middle, self.end_signal])
+        context = len(model.positional_embedding)
+        if len(row) > context:
+            raise UserError(
+                f"the class name '{noun}' takes {len(row)} tokens with the learned prompt; "
+                f"'{self._clip[0].name}' reads {context}",
+                hint="shorten the class name",
+            )
+        return row
+
+    def _encode(self, rows: Sequence[Tensor]) -> Tensor:
+        """Rows of any lengths -> (N, E)."""
+        model = self._clip[0].model
+        full = len(model.positional_embedding) if model.attn_mask is None else max(map(len, rows))
+        padded = [torch.cat([r, self.pad_signal.expand(full - len(r), -1)]) for r in rows]
+        ends = torch.tensor([len(r) - 1 for r in rows], device=self.prefix_prompt.device)
+        return read_text(model, torch.stack(padded), ends)
+
+    def _inner(self, text: str) -> list[int]:
+        """Token ids between start and end."""
+        return inner_tokens(self._clip[0], text)
+
+    def _special(self) -> tuple[int, int | None, int]:
+        clip = self._clip[0]
+        bare = [int(t) for t in clip.tokenizer(["a"])[0]]
+        inner = inner_tokens(clip, "a")
+        dot = inner_tokens(clip, ".")
+        known = clip.name not in ("world", "tiny") and len(dot) == 1
+        return bare[0], dot[0] if known else None, bare[len(inner) + 1]
+
+
+def encode_prompted(prompt: LearnedPrompt, vocabulary: Vocabulary) -> Tensor:
+    """(K, E) unit vectors of a vocabulary; those of synonyms are averaged and made unit again.
+
+    The vocabulary's templates are not used: the learned vectors stand for them. Without gradients the rows
+    come from the cache on disk where they are there.
+    """
+    words = [w.strip() for synonyms in vocabulary.synonyms for w in synonyms]
+    clip = prompt.clip
+    if torch.is_grad_enabled():
+        vectors: Tensor = prompt(words)
+    else:
+        vectors = cached_vectors(
+            clip, hash_json([prompt.identity(), clip.device.type, words]), lambda: prompt(words)
+        )
+    if len(words) == len(vocabulary):
+        return vectors
+    owner = torch.tensor([k for k, synonyms in enumerate(vocabulary.synonyms) for _ in synonyms])
+    means = [vectors[owner == k].mean(0) for k in range(len(vocabulary))]
+    return F.normalize(torch.stack(means), dim=-1)
+
+
+def inner_tokens(clip: ClipPair, text: str) -> list[int]:
+    """Token ids of a text without start, end and padding; raises `UserError` for unknown words."""
+    size = len(clip.model.positional_embedding)
+    row = clip.tokenizer([text], context_length=2 * size)[0]
+    length = int((row != 0).nonzero().max()) + 1
+    return [int(t) for t in row[1 : length - 1]]

@@ -1,0 +1,57 @@
+"""Which names of a vocabulary a method's masks were trained on, by a declared rule."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ovbench.core.errors import unknown
+from ovbench.protocol.vocabulary import Vocabulary
+
+SEEN_RULES = ("flags", "flags-or-names", "names", "none")
+"""How names count as seen:
+
+- "flags": as the vocabulary says; one without flags has no seen names.
+- "flags-or-names": as the vocabulary says, otherwise by "names".
+- "names": a name (or a part of it between commas, or a synonym) is one of the training names.
+- "none": every name is unseen.
+"""
+
+
+def training_names(which: str) -> tuple[str, ...]:
+    """The names of a list that comes with ovbench ("coco-stuff-156": COCO-Stuff without 15 unseen classes)."""
+    folder = Path(__file__).parent / "names"
+    path = folder / f"{which}.txt"
+    if not path.is_file():
+        raise unknown("list of training names", which, [p.stem for p in sorted(folder.glob("*.txt"))])
+    return tuple(path.read_text(encoding="utf-8").splitlines())
+
+
+def seen_flags(vocabulary: Vocabulary, rule: str, trained: Sequence[str] = ()) -> tuple[bool, ...]:
+    """One flag per name.
+
+    Args:
+        rule: one of `SEEN_RULES`.
+        trained: the training names, for rules that look at names. Case, and "-other" and "-stuff" at the
+            end (COCO's way of saying "any other"), do not matter; "-" and "_" count as spaces.
+    """
+    if rule not in SEEN_RULES:
+        raise unknown("rule for seen names", rule, SEEN_RULES)
+    if rule in ("flags", "flags-or-names") and vocabulary.seen is not None:
+        return vocabulary.seen
+    if rule in ("flags", "none"):
+        return (False,) * len(vocabulary)
+    known = {_plain(part) for name in trained for part in name.split(", ")}
+    return tuple(
+        any(_plain(part) in known for w in words for part in w.split(", ")) for words in _words(vocabulary)
+    )
+
+
+def _words(vocabulary: Vocabulary) -> list[set[str]]:
+    return [{name, *words} for name, words in zip(vocabulary.names, vocabulary.synonyms, strict=True)]
+
+
+def _plain(name: str) -> str:
+    spaced = re.sub(r"[\s_-]+", " ", name.lower()).strip()
+    return re.sub(r" (other|stuff)$", "", spaced)
