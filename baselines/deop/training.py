@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovbench.core.errors import UserError
-from ovbench.engine.masks import Batch, MaskTraining, Trained, load_backbone, poly, start_values
+from ovbench.engine.drawing import Variation
+from ovbench.engine.masks import Batch, MaskTraining, Trained, load_backbone, start_values
 from ovbench.engine.targets import IGNORE
 from ovbench.methods.base import Setup
 from ovbench.nn.detr import Predictions
@@ -29,7 +30,7 @@ READERS = ("decoder.", "query_embedding.", CLIP_NAMES)
 class Training(MaskTraining):
     """Two trainings in a row, as in the official scripts, where the first is zsseg's.
 
-    The first `mask_share` of the steps trains the mask network with the set criterion. Then the masks stay as
+    The share `mask_share` of the steps trains the mask network with the set criterion. Then the masks stay as
     they are, and the heatmap decoder, CLIP's added positions and "no object" are trained so that the
     assembled map is right (`assembled_loss`). Each part has its own schedule. The prompt starts from the words
     `prompt_start` where they are given, and is trained with the masks if `prompt_trained`; the official code
@@ -56,7 +57,6 @@ class Training(MaskTraining):
         start_values(self.net.sem_seg_head["pixel_decoder"])
         start_values(self.net.predictor.transformer)
         load_backbone(self.net.backbone, self.setup, self.config.norm != "frozen")
-        self.mask_steps = round(self.steps * float(self.options["mask_share"]))
         self._start_prompt()
         return Trained(self.net, (CLIP_NAMES,), POSITIONS)
 
@@ -77,16 +77,15 @@ class Training(MaskTraining):
         """The second part learns `decoder_rate` times as fast."""
         return float(self.options["decoder_rate"]) if name.startswith(READERS) else super().group_rate(name)
 
-    def learning_rate(self, step: int) -> float:
-        """Each part from its full rate to zero."""
-        warmup = int(self.options["warmup"])
-        if step < self.mask_steps:
-            return poly(step, self.mask_steps, warmup)
-        return poly(step - self.mask_steps, self.steps - self.mask_steps, warmup)
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """The backbone alone, the masks, what reads CLIP."""
+        start = super().parts[1]
+        return 0, start, start + round(self.steps * float(self.options["mask_share"])), self.steps
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Set criterion in the first part, the loss of the assembled map in the second."""
-        first = step < self.mask_steps
+        first = step < self.parts[2]
         self.net.backbone.train(first)
         self.net.sem_seg_head.train(first)
         self.net.decoder.train(not first)
@@ -96,6 +95,18 @@ class Training(MaskTraining):
         focal, dice = assembled_loss(*self.read(batch), batch.labels)
         total = float(self.options["map_weight"]) * focal + float(self.options["map_dice_weight"]) * dice
         return total, {"map": float(focal.detach()), "map_dice": float(dice.detach())}
+
+    def draw(self, step: int) -> Batch:
+        """The batch of a step; the second part has its own size of batch and frames."""
+        if step < self.parts[2]:
+            return super().draw(step)
+        varied = Variation.from_options(self.options, "second")
+        return self.draw_as(step, varied, int(self.options["second_batch"]))
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The residual network."""
+        return self.net.backbone
 
     def predict(self, batch: Batch) -> Predictions:
         """The mask network's own predictions after every layer."""

@@ -55,6 +55,11 @@ class Training(MaskTraining):
         net.predictor.train()
         return Trained(net, (CLIP_NAMES,))
 
+    @property
+    def backbone(self) -> nn.Module:
+        """The residual network."""
+        return self.network.net.backbone
+
     def predict(self, batch: Batch) -> Predictions:
         """The network on normalised frames."""
         return self.network.net(normalise_pixels(batch.pixels), self.text, every=True)

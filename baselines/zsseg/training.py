@@ -61,6 +61,11 @@ class Training(MaskTraining):
         """(K, E) of the seen names."""
         return self.net.clip_adapter.text(self.targets.vocabulary) if self.fixed is None else self.fixed
 
+    @property
+    def backbone(self) -> nn.Module:
+        """The residual network."""
+        return self.net.backbone
+
     def predict(self, batch: Batch) -> Predictions:
         """The network on normalised frames."""
         return self.net(normalise_pixels(batch.pixels), self.text, every_layer=True)

@@ -37,11 +37,14 @@ class Variation:
     colour: str = "none"
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> Variation:
-        """From a card's `train_sides` ("320,960"), `train_crop` ("640x640"), `flip` and `colour`."""
+    def from_options(cls, options: Mapping[str, Any], part: str = "train") -> Variation:
+        """From a card's `train_sides` ("320,960"), `train_crop` ("640x640"), `flip` and `colour`.
+
+        `part` is how the first two begin: a training in two parts may vary frames differently in each.
+        """
         return cls(
-            _pair(options, "train_sides", ","),
-            _pair(options, "train_crop", "x"),
+            _pair(options, f"{part}_sides", ","),
+            _pair(options, f"{part}_crop", "x"),
             bool(options["flip"]),
             str(options["colour"]),
         )

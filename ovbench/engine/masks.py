@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from ovbench.methods.base import Setup
 from ovbench.nn.checkpoint import apply, load_weights
 from ovbench.nn.criterion import Criterion, Truth
 from ovbench.nn.detr import Predictions
-from ovbench.nn.maskformer import MULTIPLE, to_pixels
+from ovbench.nn.maskformer import MULTIPLE, normalise_pixels, to_pixels
 from ovbench.nn.matching import Weights
+from ovbench.nn.points import Sampling
+from ovbench.nn.pretext import naming_loss
 
 from .drawing import LabelledFrames, Variation
 from .targets import IGNORE, SeenTargets
@@ -41,9 +44,10 @@ class MaskTraining(ABC):
     """A task for `engine.train`. A method gives its network (`build`) and what it says of a batch (`predict`).
 
     Options that every card must have, official values in brackets: `steps`, `rate` (1e-4), `backbone_rate`
-    (0.1, a factor), `warmup` (0 steps), `decay` (1e-4), `gradient` (0.01, the largest norm), `batch` (32),
-    `no_object` (0.1), `mask_weight` (20), `dice_weight` (1), `void` ("negative": pixels without a target
-    belong to no mask; "skip": losses do not look at them), and those of `Variation`.
+    (0.1, a factor), `backbone_share` (0; where no ImageNet weights are at hand, this share of the steps trains
+    the backbone alone, by `naming_loss`), `warmup` (0 steps), `decay` (1e-4), `gradient` (0.01, the largest
+    norm), `batch` (32), `void` ("negative": pixels without a target belong to no mask; "skip": losses do not
+    look at them), those of `Variation` and those of `criterion_of`.
     """
 
     method: str
@@ -64,14 +68,16 @@ class MaskTraining(ABC):
         self.module = self.build()
         self.frames = LabelledFrames(setup.open_split("train"), self.targets)
         self.variation = Variation.from_options(options)
-        self.criterion = Criterion(
-            Weights(1.0, float(options["mask_weight"]), float(options["dice_weight"])),
-            float(options["no_object"]),
-        )
+        self.criterion = criterion_of(options)
 
     @abstractmethod
     def build(self) -> nn.Module:
         """The network to train, fresh; parameters that stay as they are do not require gradients."""
+
+    @property
+    @abstractmethod
+    def backbone(self) -> nn.Module:
+        """The part of the network that gives maps "res2" to "res5" of images with ImageNet's statistics."""
 
     @abstractmethod
     def predict(self, batch: Batch) -> Predictions:
@@ -108,19 +114,35 @@ class MaskTraining(ABC):
         return float(self.options["backbone_rate"]) if name.startswith("backbone.") else 1.0
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then polynomial decay (power 0.9) to zero."""
-        return poly(step, self.steps, int(self.options["warmup"]))
+        """Linear warm-up, then polynomial decay (power 0.9) to zero, in each part of the training anew."""
+        warmup = int(self.options["warmup"])
+        for start, end in pairwise(self.parts):
+            if step < end:
+                return poly(step - start, end - start, warmup)
+        return 0.0
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Where the parts of the training begin, and the last one's end: the backbone alone, then everything."""
+        return 0, round(self.steps * float(self.options["backbone_share"])), self.steps
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Loss of one batch, a pure function of (seed, step) and the weights."""
         batch = self.draw(step)
+        if step < self.parts[1]:
+            maps = self.backbone(normalise_pixels(batch.pixels))
+            loss = naming_loss(maps, batch.labels, len(self.targets), IGNORE)
+            return loss, {"naming": float(loss.detach())}
         return self.criterion(self.predict(batch), self.truths(batch))
 
     def draw(self, step: int) -> Batch:
         """The batch of a step."""
+        return self.draw_as(step, self.variation, int(self.options["batch"]))
+
+    def draw_as(self, step: int, variation: Variation, count: int) -> Batch:
+        """`count` frames, a pure function of (seed, step)."""
         rng = np.random.default_rng([self.seed, step])
-        pairs = [self.variation(rng, *self.frames.draw(rng)) for _ in range(int(self.options["batch"]))]
-        return collate(pairs, self.device)
+        return collate([variation(rng, *self.frames.draw(rng)) for _ in range(count)], self.device)
 
     def truths(self, batch: Batch) -> list[Truth]:
         """One mask for each seen class that is there, per image."""
@@ -160,6 +182,25 @@ class Trained(nn.Module):
 
     def _keeps(self, name: str) -> bool:
         return not name.startswith(self._left_out) or bool(self._but and name.endswith(self._but))
+
+
+def criterion_of(options: Mapping[str, Any]) -> Criterion:
+    """From a card's `no_object`, `mask_weight` and `dice_weight`.
+
+    A card may also have `label_weight` (default 1), `mask_loss` ("focal") and `points` (0: all pixels).
+    """
+    points = int(options.get("points", 0))
+    weights = (
+        float(options.get("label_weight", 1)),
+        float(options["mask_weight"]),
+        float(options["dice_weight"]),
+    )
+    return Criterion(
+        Weights(*weights),
+        float(options["no_object"]),
+        options.get("mask_loss", "focal"),
+        Sampling(points) if points else None,
+    )
 
 
 def poly(step: int, steps: int, warmup: int = 0) -> float:

@@ -51,8 +51,8 @@ def test_assembled_loss_rewards_the_right_name() -> None:
 
 
 def test_masks_stay_in_deops_second_part() -> None:
-    task = _task("deop", mask_share="0.5")
-    assert task.mask_steps == 2 and task.learning_rate(2) == task.learning_rate(0)
+    task = _task("deop", mask_share="0.5", backbone_share="0")
+    assert task.parts == (0, 0, 2, 4) and task.learning_rate(2) == task.learning_rate(0)
     task.loss(0)[0].backward()
     first = {n for n, p in task.net.named_parameters() if p.grad is not None}
     task.module.zero_grad(set_to_none=True)
@@ -88,7 +88,7 @@ def test_the_criterion_sees_seen_names_alone(method: str) -> None:
 
 def test_a_learned_prompt_of_zsseg_is_trained() -> None:
     task = _task("zsseg", prompt="learned", prompt_length="4")
-    task.loss(0)[0].backward()
+    task.loss(1)[0].backward()
     assert task.net.clip_adapter.prompt_learner.prefix_prompt.grad is not None
     with pytest.raises(UserError, match="region_prompt=same"):
         _task("zsseg", region_prompt="learned")

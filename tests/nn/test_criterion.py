@@ -15,6 +15,7 @@ from ovbench.nn.criterion import Criterion, Truth, mask_losses
 from ovbench.nn.detr import Predictions
 from ovbench.nn.matching import Weights, dice_costs, mask_costs, match, pixel_terms
 from ovbench.nn.points import Sampling, at_points, choose_points
+from ovbench.nn.pretext import naming_loss
 
 KINDS = ("focal", "bce")
 
@@ -207,3 +208,15 @@ def test_points_agree_with_pixels_on_plain_masks() -> None:
     assert points["mask"] == pytest.approx(pixels["mask"]) and points["dice"] == pytest.approx(
         pixels["dice"], abs=0.02
     )
+
+
+def test_naming_every_pixel() -> None:
+    draw = torch.Generator().manual_seed(5)
+    directions = F.normalize(torch.randn(3, 8, generator=draw), dim=1)
+    labels = torch.tensor([[[0, 0, 1, 1], [0, 0, 9, 9]]])
+    right = directions[torch.tensor([[0, 1]])].movedim(-1, 1)[:, :, None]  # (1, 8, 1, 2)
+    good = naming_loss({"res5": right}, labels, 3, 9, ["res5"])
+    bad = naming_loss({"res5": right.flip(3)}, labels, 3, 9, ["res5"])
+    assert good < 0.1 < bad
+    blind = naming_loss({"res5": right.requires_grad_()}, torch.full((1, 2, 4), 9), 3, 9, ["res5"])
+    assert blind.item() == 0 and blind.requires_grad
