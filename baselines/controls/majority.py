@@ -44,8 +44,9 @@ class Majority(Constant):
         self.counted = ""
 
     def prepare(self, vocabulary: Vocabulary) -> None:
-        rows = [self.protocol.classes[c] for c in self.protocol.vocabulary_classes]
-        if len(rows) != len(vocabulary):
+        classes = self.protocol.vocabulary_classes
+        rows = [self.protocol.classes[c] for c in classes if c >= 0]  # extra names come last
+        if len(classes) != len(vocabulary):
             raise UserError("'majority' works with the vocabulary of its protocol alone")
         honest = any(r.seen for r in rows)
         self.counted = "seen classes" if honest else "unseen classes (oracle)"

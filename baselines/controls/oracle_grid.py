@@ -44,7 +44,8 @@ class OracleGrid(Segmenter):
         dtype = label_dtype(len(vocabulary))
         self._table = np.full(65536, other_of(dtype), dtype)
         for index, c in enumerate(self.protocol.vocabulary_classes):
-            self._table[list(self.protocol.classes[c].raw_ids)] = index
+            if c >= 0:
+                self._table[list(self.protocol.classes[c].raw_ids)] = index
 
     def segment(self, video: Video) -> Iterator[LabelMap]:
         for index in range(len(video)):

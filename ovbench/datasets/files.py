@@ -151,6 +151,7 @@ class FileDataset(Dataset):
 
     sparse = False  # whether unannotated frames are how the data set is made
     options: Mapping[str, tuple[str, ...]] = {}  # the reader's own options and their values
+    released_videos: Mapping[str, int] = {}  # split -> videos in the published list, where that is known
 
     def __init__(self, root: Path, split: str, need_images: bool = True, only: Sequence[str] = ()) -> None:
         self.split, self.need_images, self.only = split, need_images, tuple(only)

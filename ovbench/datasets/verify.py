@@ -190,11 +190,19 @@ def _absent_classes(protocol: Protocol, tally: _Tally, dataset: FileDataset) -> 
 
 
 def _summary(dataset: FileDataset, tally: _Tally) -> Finding:
+    what = (
+        f"checked {dataset.name} {dataset.split}: {tally.videos} videos, {tally.frames} frames, "
+        f"{tally.annotated} masks"
+    )
+    whole = dataset.released_videos.get(dataset.split)
+    if whole is None or dataset.only or len(dataset.video_ids) == whole:
+        return Finding("info", what, str(dataset.root))
     return Finding(
         "info",
-        f"checked {dataset.name} {dataset.split}: {tally.videos} videos, {tally.frames} frames, "
-        f"{tally.annotated} masks",
+        f"{what}; the list names {len(dataset.video_ids)} videos, the published one {whole}",
         str(dataset.root),
+        "nothing to do for a subset of your own, but its numbers belong beside no others; otherwise "
+        "fetch the list again",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from ovbench.core.errors import UserError
 
@@ -20,6 +21,7 @@ class VspwDataset(FileDataset):
     """
 
     name = "vspw"
+    released_videos = MappingProxyType({"train": 2806, "val": 343, "test": 387})
 
     def _find_root(self, given: Path) -> Path:
         def fits(folder: Path) -> bool:

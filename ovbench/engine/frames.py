@@ -25,9 +25,10 @@ from ovbench.metrics.counts import (
 )
 from ovbench.metrics.joint import Runs
 from ovbench.protocol.schema import Protocol
-from ovbench.store.predictions import PredictionWriter
 
+from .overlap import FrameWriter
 from .view import MethodView
+from .wrong import MOST, WrongLabelMap, named_together
 
 UNDECLARED = 254
 """In a protocol's table of truth ids: ids that mean no class, this one and above."""
@@ -36,14 +37,24 @@ _VERIFY = "`ovbench data verify` lists every such frame of the data set"
 
 @dataclass
 class Clock:
-    """Seconds of one video by kind of work, and per frame spent in the method (decoding taken off)."""
+    """Seconds of one video by kind of work, and per frame spent in the method (decoding taken off).
+
+    `background`: work of the threads of `ovbench.engine.overlap`, None without them. With them `decode`,
+    `truth` and `write` are what is left of it: how long the method and the counting waited.
+    """
 
     decode: float = 0.0
     truth: float = 0.0
     count: float = 0.0
     flow: float = 0.0
     write: float = 0.0
+    background: float | None = None
     frames: list[float] = field(default_factory=list)
+
+    @property
+    def reading_and_writing(self) -> float:
+        """Seconds that overlapping could hide."""
+        return self.decode + self.truth + self.write
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,7 @@ def count_video(
     segmenter: Segmenter,
     video: Video,
     view: MethodView,
-    writer: PredictionWriter | None = None,
+    writer: FrameWriter | None = None,
     flow: FlowComparison | None = None,
 ) -> Counted:
     """Segment and count one video, frame by frame; nothing of it stays in memory.
@@ -97,10 +108,12 @@ def count_video(
     Raises:
         UserError: a label map of wrong type, size or value, or one too many or too few; a truth id
             that the protocol does not declare, or a mask of another size than its picture. The
-            message names the method, video, frame and value.
+            message names the method, video, frame and value. Of label maps on disk, up to ten wrong
+            ones of the video are named at once.
     """
     clock, digest = Clock(), hashlib.sha256()
     counter, names = counter_for(protocol), len(protocol.vocabulary)
+    wrong: list[WrongLabelMap] = []
     number = 0
     for number, label_map in enumerate(_timed(segmenter, view, clock), 1):
         index = number - 1
@@ -113,11 +126,18 @@ def count_video(
                 flow.skip()
             continue
         where = _where(segmenter, video, index)
-        label_map = check_label_map(label_map, names, method, where, protocol)
-        if index in view.sizes and view.sizes[index] != label_map.shape:
-            raise _wrong_size(method, label_map, view.sizes[index], where)
-        described = _Frame(method, where, index in view.sizes)
-        runs = _count(counter, video, index, label_map, clock, described, flow is not None)
+        try:
+            label_map = check_label_map(label_map, names, method, where, protocol)
+            if index in view.sizes and view.sizes[index] != label_map.shape:
+                raise _wrong_size(method, label_map, view.sizes[index], where)
+            described = _Frame(method, where, index in view.sizes)
+            runs = _count(counter, video, index, label_map, clock, described, flow is not None)
+        except WrongLabelMap as error:
+            wrong.append(error)
+            if len(wrong) == MOST or not isinstance(segmenter, StoredPredictions):
+                break
+        if wrong:
+            continue  # nothing is counted any more; the rest is only looked at
         if flow is not None:
             _compare(flow, label_map, clock)
         began = time.perf_counter()
@@ -125,6 +145,8 @@ def count_video(
         if writer is not None:
             writer.write(video.frame_names[index], label_map)
         clock.write += time.perf_counter() - began
+    if wrong:
+        raise named_together(wrong, video.id)
     if number < len(view):
         raise _wrong_number(method, view, f"only {number}")
     counts = counter.finish(view.listed_files)
@@ -147,9 +169,9 @@ def check_label_map(
     `protocol`: with it, the message tells raw ids of the data set from other mistakes.
     """
     if not isinstance(label_map, np.ndarray):
-        raise UserError(f"{_gave(method)} a {type(label_map).__name__} as a label map", where=where)
+        raise WrongLabelMap(f"{_gave(method)} a {type(label_map).__name__} as a label map", where=where)
     if label_map.ndim != 2 or label_map.dtype not in (np.uint8, np.uint16):
-        raise UserError(
+        raise WrongLabelMap(
             f"{_gave(method)} a label map of {label_map.dtype} {label_map.shape}",
             where=where,
             hint="a label map is (height, width) uint8 or uint16",
@@ -230,8 +252,8 @@ def _size_error(error: SizeError, truth: RawMask | None, label_map: LabelMap, fr
     return _wrong_size(frame.method, label_map, truth.shape, frame.where)
 
 
-def _wrong_size(method: str, label_map: LabelMap, expected: tuple[int, ...], where: str) -> UserError:
-    return UserError(
+def _wrong_size(method: str, label_map: LabelMap, expected: tuple[int, ...], where: str) -> WrongLabelMap:
+    return WrongLabelMap(
         f"{_gave(method)} a label map of {_size(label_map.shape)}, the frame is "
         f"{_size(expected)} (height x width)",
         where=where,
@@ -241,7 +263,7 @@ def _wrong_size(method: str, label_map: LabelMap, expected: tuple[int, ...], whe
 
 def _wrong_value(
     method: str, value: int, label_map: LabelMap, where: str, names: int, protocol: Protocol | None
-) -> UserError:
+) -> WrongLabelMap:
     hint = f"allowed: 0 to {names - 1}, and {other_of(label_map.dtype)} for 'other'"
     if protocol is not None and method == "predictions":
         hint += (
@@ -252,7 +274,7 @@ def _wrong_value(
             hint += (
                 f"; {value} is a raw id of the data set's masks: raw ids must be turned into positions first"
             )
-    return UserError(
+    return WrongLabelMap(
         f"{_gave(method)} the label {value}, outside the vocabulary",
         where=where,
         hint=hint,

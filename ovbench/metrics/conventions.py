@@ -7,6 +7,8 @@ abstain-shrinks   truth pixels on which the method abstained are taken out of th
                   pixel without an answer is a miss
 base-ignored      a pixel of a seen class is void for unseen classes and the other way round: a false
                   alarm across that border costs nothing; otherwise it does
+
+One more, "ov2vss-released", is no composition: it restates a published evaluation, bugs included (`released`).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovbench.core.errors import unknown
+from ovbench.protocol.check import RELEASED
 
 ABSTAIN_SHRINKS, BASE_IGNORED = "abstain-shrinks", "base-ignored"
 
@@ -37,6 +40,7 @@ class Convention:
         iou_over, acc_over: classes that enter mIoU and mAcc: "truth" (classes with truth pixels),
             "either" (in truth or prediction), "all" (every scored class; absent ones count 0).
         abstain_shrinks, base_ignored: see above.
+        as_released: pixels are counted as in `released`, and fwIoU comes from its matrix.
     """
 
     id: str
@@ -47,6 +51,7 @@ class Convention:
     acc_over: str
     abstain_shrinks: bool = False
     base_ignored: bool = False
+    as_released: bool = False
 
     @property
     def pooled(self) -> bool:
@@ -153,11 +158,32 @@ CONVENTIONS: dict[str, Convention] = {name: ALL_CONVENTIONS[name] for name in _U
 """Those that somebody's published numbers follow: what tables put side by side."""
 
 
+PUBLISHED: dict[str, Convention] = {
+    RELEASED: Convention(
+        RELEASED,
+        "As the evaluation released with OV2VSS counts, bugs included. Pixels are pooled over all videos. Its "
+        "label map is off by one: the last scored class ('train' in VSPW) is in no truth, though its pixels stay "
+        "in and what is predicted on them counts as a false alarm. The first extra name ('background') is counted "
+        "as that class. mIoU runs over the classes in truth or prediction, one that is only predicted counts 0; "
+        "mAcc over those in the truth. fwIoU comes from a second matrix, in which an extra name on a pixel of one "
+        "class counts as truth of the next class, predicted as the first one.",
+        "the default evaluation (val_unseen) of the code released with OV2VSS",
+        "run",
+        "either",
+        "truth",
+        as_released=True,
+    )
+}
+"""Published evaluations that are no composition; asked for by name only, or by a protocol of their own."""
+
+
 def convention(convention_id: str) -> Convention:
     """The convention of that id, its parts in any order; raises `UserError` with near names for an unknown one."""
+    if convention_id in PUBLISHED:
+        return PUBLISHED[convention_id]
     parts = convention_id.split("+")
     if len(set(parts)) == len(parts):  # the canonical order: class rule first, then by name
         convention_id = "+".join(sorted(parts, key=lambda part: (part not in CLASS_RULES, part)))
     if convention_id not in ALL_CONVENTIONS:
-        raise unknown("convention", convention_id, ALL_CONVENTIONS)
+        raise unknown("convention", convention_id, [*ALL_CONVENTIONS, *PUBLISHED])
     return ALL_CONVENTIONS[convention_id]

@@ -26,6 +26,7 @@ from .parity_confusion import (
     Scores,
     detectron2_means,
     mmseg_means,
+    released_means,
     vspw_matrix,
     vspw_means,
 )
@@ -163,6 +164,15 @@ def _vspw_means(protocol: Protocol, videos: Videos) -> Scores:
     return dict(NOTHING) if matrix is None else vspw_means(matrix)
 
 
+def _ov2vss(protocol: Protocol, videos: Videos) -> Scores:
+    if (protocol.vocabulary_mode, protocol.scored) == ("unseen", "unseen"):
+        try:
+            return released_means(protocol, videos)
+        except Overflow:
+            pass
+    return {**NOTHING, "printed_miou": None}
+
+
 SCRIPTS: dict[str, Script] = {
     s.id: s
     for s in (
@@ -201,6 +211,14 @@ SCRIPTS: dict[str, Script] = {
             "truth stays; mIoU over classes in truth or prediction, mAcc over those in the truth.",
             "mmseg/evaluation/metrics/iou_metric.py (prints two decimals)",
             mmseg_means,
+        ),
+        Script(
+            "ov2vss",
+            "For unseen names on unseen pixels alone. The last class ('train') is in no truth, but predictions on its "
+            "pixels are false alarms; the first name that is no class ('background') is counted as it; fwIoU and "
+            "printed_miou come from a matrix in which such a name spills into the next row.",
+            "mmseg/core/evaluation/metrics.py of OV2VSS, setting val_unseen",
+            _ov2vss,
         ),
     )
 }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ovbench.core.types import OTHER8, OTHER16
 from ovbench.protocol.schema import IGNORE, Protocol
 
+from .released import file_values
 from .videocounts import VideoCounts
 
 Scores = dict[str, float | None]
@@ -63,6 +64,56 @@ def vspw_means(matrix: Floats) -> Scores:
         "fwiou": _percent((share[present] * iou[present]).sum()),
         "macc": _percent(np.nanmean(accuracy)),
         "pacc": _percent(right.sum() / matrix.sum()),
+    }
+
+
+def released_means(protocol: Protocol, videos: Sequence[VideoCounts]) -> Scores:
+    """The evaluation released with OV2VSS, setting `val_unseen`; see `released` for its rules.
+
+    Stated from the joint histogram alone, apart from the sums that a convention adds up. `printed_miou` is the mIoU
+    of the matrix, which the script prints on the way to its table.
+
+    Raises:
+        Overflow: a prediction falls behind the last cell of the matrix.
+    """
+    scored = list(protocol.scored_classes)
+    count = len(scored)
+    position = np.full(IGNORE + 1, IGNORE)
+    position[scored[:-1]] = np.arange(count - 1)
+    position[scored[-1]] = IGNORE - 1  # escapes the label map: no class, not void
+    areas = np.zeros((3, count))  # intersection, prediction, truth
+    matrix = np.zeros((count, count))
+    edges = np.arange(count + 1)
+    for counts in videos:
+        raw, predicted, pixels = counts.joint.arrays()
+        truth, value = position[_class_columns(protocol, raw, predicted)[0]], file_values(protocol, predicted)
+        for place, labels, kept in (
+            (0, value, value == truth),
+            (1, value, truth != IGNORE),
+            (2, truth, truth != IGNORE),
+        ):
+            areas[place] += np.histogram(labels[kept], edges, weights=pixels[kept])[0]
+        inside = truth < count
+        cells = count * truth[inside] + value[inside]
+        if cells.size and cells.max() >= count * count:
+            raise Overflow
+        matrix += np.bincount(cells, pixels[inside], count * count).reshape(count, count)
+    return _released_scores(areas, matrix)
+
+
+def _released_scores(areas: Floats, matrix: Floats) -> Scores:
+    right, guess, truth = areas
+    if not truth.any():
+        return {**NOTHING, "printed_miou": None}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        iou, accuracy = right / (guess + truth - right), right / truth
+    printed = vspw_means(matrix)
+    return {
+        "miou": _percent(np.nanmean(iou)),
+        "fwiou": printed["fwiou"],
+        "macc": _percent(np.nanmean(accuracy)),
+        "pacc": _percent(right.sum() / truth.sum()),
+        "printed_miou": printed["miou"],
     }
 
 

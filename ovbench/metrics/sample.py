@@ -17,6 +17,7 @@ from .groups import scored_groups, scored_parts
 from .images import image_scores, no_images
 from .iou import COLUMNS, harmonic, pooled_scores
 from .openvocab import Merged
+from .released import matrix_width, with_fwiou
 from .sums import ClassSums, class_sums, sums_of, total_sums
 from .taxonomy import taxonomy_for
 from .temporal import TemporalColumns, backends_of
@@ -53,18 +54,19 @@ class ScoreColumns:
     def __init__(self, protocol: Protocol, rule: Convention) -> None:
         self._protocol, self._rule = protocol, rule
         taxonomy = taxonomy_for(protocol)
-        plain = not (rule.abstain_shrinks or rule.base_ignored)
+        plain = not (rule.abstain_shrinks or rule.base_ignored or rule.as_released)
         self._merged = Merged(protocol, taxonomy) if plain and taxonomy is not None else None
         self._swaps = len(taxonomy.groups) if self._merged and taxonomy else 0
         self.names = (*score_names(protocol), *(self._merged.names() if self._merged else ()))
         images = 0 if rule.pooled else len(no_images(protocol))
-        self.width = 3 * len(protocol.classes) + 1 + self._swaps + images
+        self._matrix = matrix_width(protocol) if rule.as_released else 0
+        self.width = 3 * len(protocol.classes) + 1 + self._swaps + images + self._matrix
 
     def row(self, sums: ClassSums) -> NDArray[np.int64]:
         """(F,) sums of one video."""
         swaps = sums.merged[: self._swaps]
         pixels = (sums.intersection, sums.truth, sums.prediction, [sums.unseen_as_seen])
-        return np.concatenate([*pixels, swaps, sums.images])
+        return np.concatenate([*pixels, swaps, sums.images, sums.matrix])
 
     def scores(self, sums: Floats) -> Floats:
         """(R, F) sums -> (R, len(names)) percent; NaN where a score is undefined."""
@@ -76,6 +78,9 @@ class ScoreColumns:
         found = pooled_scores(groups.values(), (hit, truth, guess), self._rule)
         if not self._rule.pooled:
             found = image_scores(rows[3 * count + 1 + self._swaps :], found, self._rule)
+        if self._matrix:
+            wholes = (parts[0] for parts in groups.values())
+            found = with_fwiou(found, rows[-self._matrix :], wholes)
         miou = {name: scores[0] for name, scores in zip(groups, found, strict=True)}
         columns = [column for scores in found for column in scores]
         columns.append(harmonic(miou["seen"], miou["unseen"]))

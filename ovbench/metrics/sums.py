@@ -15,6 +15,7 @@ from ovbench.protocol.schema import Protocol
 
 from .conventions import Convention, convention
 from .images import image_sums, no_images
+from .released import released_sums
 from .taxonomy import Taxonomy, taxonomy_for
 from .videocounts import Joint, VideoCounts
 
@@ -31,6 +32,7 @@ class ClassSums:
         unseen_as_seen: unseen truth pixels predicted as a seen class.
         merged: (G,) hits between different classes of each group of the taxonomy; not touched by the convention.
         images: (I,) what `images.image_sums` gives, for conventions that look at each image; else (0,).
+        matrix: (3C + 1,) `released.ReleasedSums.matrix`, for the convention that is scored by it; else (0,).
     """
 
     intersection: Ints
@@ -40,6 +42,7 @@ class ClassSums:
     unseen_as_seen: int
     merged: Ints
     images: Ints
+    matrix: Ints
 
     def __add__(self, other: ClassSums) -> ClassSums:
         return ClassSums(
@@ -50,6 +53,7 @@ class ClassSums:
             self.unseen_as_seen + other.unseen_as_seen,
             self.merged + other.merged,
             self.images + other.images,
+            self.matrix + other.matrix,
         )
 
     @property
@@ -60,15 +64,17 @@ class ClassSums:
 
 @dataclass(frozen=True)
 class Entries:
-    """Entries of several joint histograms in class indices, scored truth only: four (E,) int64 arrays.
+    """Entries of several joint histograms in class indices, scored truth only: five (E,) int64 arrays.
 
-    `guess` is -1 where the method abstained; `part` says which histogram an entry comes from.
+    `guess` is -1 where the method abstained or answered a name that is no class; `name` is the vocabulary index, -1
+    where it abstained; `part` says which histogram an entry comes from.
     """
 
     part: Ints
     truth: Ints
     guess: Ints
     pixels: Ints
+    name: Ints
 
     def add_up(self, index: Ints, shape: tuple[int, ...], where: NDArray[np.bool_] | None = None) -> Ints:
         """(parts, classes) pixels by part and `index`, over the entries picked by `where`."""
@@ -114,7 +120,7 @@ def in_classes(protocol: Protocol, part: Ints, raw: Ints, predicted: Ints, pixel
     is_scored[list(protocol.scored_classes)] = True
     kept = is_scored[truth]
     guess = np.append(protocol.class_of_vocabulary, -1)[predicted[kept]]  # [-1]: abstained
-    return Entries(part[kept], truth[kept], guess, pixels[kept])
+    return Entries(part[kept], truth[kept], guess, pixels[kept], predicted[kept])
 
 
 def counted(
@@ -143,6 +149,8 @@ def sums_of(
     rule = convention(protocol.convention) if rule is None else rule
     if found is None:
         found = entries(protocol, joints(counts))
+    if rule.as_released:
+        return _as_released(protocol, found, len(counts))
     shape = (len(counts), len(protocol.classes))
     in_truth, in_guess = counted(protocol, found, rule)
     hit = found.add_up(found.truth, shape, found.guess == found.truth)
@@ -155,8 +163,19 @@ def sums_of(
     lost = found.add_up(np.zeros_like(found.truth), (shape[0], 1), taken)[:, 0]
     merged = _merged(found, taxonomy_for(protocol), shape)
     images = _images(protocol, counts, rule)
-    rows = zip(hit, truth, guess, dropped, lost.tolist(), merged, images, strict=True)
+    none = [_NONE] * shape[0]
+    rows = zip(hit, truth, guess, dropped, lost.tolist(), merged, images, none, strict=True)
     return [ClassSums(*row) for row in rows]
+
+
+_NONE = np.zeros(0, np.int64)
+
+
+def _as_released(protocol: Protocol, found: Entries, parts: int) -> list[ClassSums]:
+    sums = released_sums(protocol, found, parts)
+    nothing = np.zeros(len(protocol.classes), np.int64)
+    rows = zip(sums.hit, sums.truth, sums.prediction, sums.matrix, strict=True)
+    return [ClassSums(h, t, p, nothing, 0, _NONE, _NONE, m) for h, t, p, m in rows]
 
 
 def class_sums(protocol: Protocol, counts: VideoCounts | Joint, rule: Convention | None = None) -> ClassSums:

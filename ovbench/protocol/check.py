@@ -20,6 +20,8 @@ CONVENTIONS = tuple(
     for abstain in ("", "+abstain-shrinks")
     for base in ("", "+base-ignored")
 )
+RELEASED = "ov2vss-released"
+"""The convention of one published evaluation, bugs included; only for unseen names and unseen pixels."""
 TEMPORAL_MODES = ("script", "clean", "correct")
 RESERVED_GROUPS = ("all", "seen", "harmonic", "seen_bias")
 """Names that summaries use for something else; "seen" is always the rest of "unseen"."""
@@ -27,7 +29,7 @@ RESERVED_GROUPS = ("all", "seen", "harmonic", "seen_bias")
 KEYS: dict[str, tuple[str, ...]] = {
     "": (
         *("id", "version", "title", "description", "notes", "class_table", "name_variant", "templates"),
-        *("vocabulary", "scored", "resize", "convention", "headline", "ignore_ids"),
+        *("vocabulary", "extra_names", "scored", "resize", "convention", "headline", "ignore_ids"),
         *("dataset", "groups", "temporal", "board"),
     ),
     "dataset": ("name", "split", "train_split", "videos", "options"),

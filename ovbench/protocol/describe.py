@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from .check import RELEASED
 from .schema import Protocol
 
 WIDTH = 100
@@ -20,6 +21,12 @@ CONVENTION_WORDS = {
     "abstain-shrinks": "pixels on which the method abstains leave the truth",
     "base-ignored": "pixels of seen classes are void for unseen ones and the other way round",
 }
+RELEASED_WORDS = (
+    "means and their bugs as in the evaluation released with OV2VSS: the last scored class is in no truth, though "
+    "its pixels stay in and false alarms on them count; the first extra name is counted as that class; mIoU runs "
+    "over classes in truth or predictions, mAcc over those in the truth; fwIoU comes from a second matrix, in which "
+    "an extra name counts as the first class on a pixel of the next one"
+)
 VARIANT_WORDS = {
     "raw": "as the data set spells them",
     "clean": "in readable spelling",
@@ -55,6 +62,8 @@ def describe(protocol: Protocol) -> str:
 
 
 def _averages(convention: str) -> str:
+    if convention == RELEASED:
+        return f"{convention}: {RELEASED_WORDS}."
     rule, *options = convention.split("+")
     words = [rule, *([] if "abstain-shrinks" in options else [""]), *options]
     return f"{convention}: {'; '.join(CONVENTION_WORDS[word] for word in words)}."
@@ -65,7 +74,8 @@ def _positions(protocol: Protocol) -> str:
     names = protocol.vocabulary.names
     other = 255 if len(names) <= 255 else 65535
     listed = ", ".join(f"{i} {name}" for i, name in enumerate(names))
-    return f"values are positions in the vocabulary, {other} abstains: {listed}."
+    extra = f"; {_quoted(protocol.extra_names)} is no class" if protocol.extra_names else ""
+    return f"values are positions in the vocabulary, {other} abstains{extra}: {listed}."
 
 
 def as_dict(protocol: Protocol) -> dict[str, Any]:
@@ -87,6 +97,7 @@ def as_dict(protocol: Protocol) -> dict[str, Any]:
         "headline": protocol.headline_group,
         "board": list(protocol.board),
         "vocabulary_names": list(protocol.vocabulary.names),
+        "extra_names": list(protocol.extra_names),
         "groups": {
             name: [protocol.classes[c].name for c in members] for name, members in protocol.groups.items()
         },
@@ -158,11 +169,18 @@ def _classes(protocol: Protocol) -> str:
 
 
 def _vocabulary(protocol: Protocol) -> str:
-    count = len(protocol.vocabulary_classes)
+    count = len(protocol.groups[protocol.vocabulary_mode])
     spelling = f"{VARIANT_WORDS[protocol.name_variant]} (variant '{protocol.name_variant}')"
+    extra = ""
+    if protocol.extra_names:
+        extra = f" It is also told {_quoted(protocol.extra_names)}, which is no class: always wrong, like 'other'."
     if protocol.vocabulary_mode == "all":
-        return f"the method is told all {count} names, {spelling}; seen and unseen names compete."
-    return f"the method is told the {count} unseen names only, {spelling}; seen names never compete."
+        return f"the method is told all {count} names, {spelling}; seen and unseen names compete.{extra}"
+    return f"the method is told the {count} unseen names only, {spelling}; seen names never compete.{extra}"
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
 
 
 def _prompts(protocol: Protocol) -> str:

@@ -19,6 +19,7 @@ from .check import (
     DATASETS,
     KEYS,
     NAME_VARIANTS,
+    RELEASED,
     RESIZE,
     SCORED,
     TEMPORAL_MODES,
@@ -114,6 +115,8 @@ def _build(top: Section) -> Protocol:
     mode = top.choice("vocabulary", VOCABULARY_MODES)
     scored = top.choice("scored", SCORED)
     _check_modes(top, mode, scored, groups)
+    extra = top.strings("extra_names")
+    _check_extra(top, table, extra)
     set_name = top.text("templates")
     temporal = top.section("temporal", KEYS["temporal"])
     windows = temporal.integers("windows", 2, 1000)
@@ -127,20 +130,21 @@ def _build(top: Section) -> Protocol:
         ignore_ids=ignored,
         groups=groups,
         vocabulary_mode=mode,
-        vocabulary_classes=groups[mode],
+        vocabulary_classes=(*groups[mode], *(-1 for _ in extra)),
         scored=scored,
         scored_classes=groups[scored],
         name_variant=top.choice("name_variant", NAME_VARIANTS),
         template_set=set_name,
         templates=load_templates(set_name, top.path.parent, where=top.where("templates")),
         resize=top.choice("resize", RESIZE, "native"),
-        convention=top.choice("convention", CONVENTIONS, "gt-present"),
+        convention=_convention(top, mode, scored),
         windows=tuple(sorted(windows)),
         temporal_modes=temporal.choices("modes", TEMPORAL_MODES, TEMPORAL_MODES if windows else ()),
         headline_group=top.choice("headline", (*groups, "harmonic"), "all"),
         notes=top.strings("notes"),
         hash="",
         board=top.section("board", KEYS["board"]).strings("methods"),
+        extra_names=extra,
     )
     return dataclasses.replace(draft, hash=protocol_hash(draft))
 
@@ -212,6 +216,28 @@ def _check_ignored(top: Section, table: Sequence[ClassInfo], ignored: Sequence[i
         for raw in row.raw_ids:
             if raw in ignored:
                 raise top.fail("ignore_ids", f"id {raw} is ignored, but is also the class '{row.name}'")
+
+
+def _check_extra(top: Section, table: Sequence[ClassInfo], extra: Sequence[str]) -> None:
+    taken = {word for row in table for word in (row.name, row.clean, *row.synonyms)}
+    for name in extra:
+        if name != name.strip():
+            raise top.fail("extra_names", f"'{name}' begins or ends with a blank")
+        if name in taken:
+            raise top.fail(
+                "extra_names", f"'{name}' is a class of the class table", "names that are no class"
+            )
+
+
+def _convention(top: Section, mode: str, scored: str) -> str:
+    found = top.choice("convention", (*CONVENTIONS, RELEASED), "gt-present")
+    if found == RELEASED and (mode, scored) != ("unseen", "unseen"):
+        raise top.fail(
+            "convention",
+            f"'{RELEASED}' restates an evaluation of unseen names on unseen pixels",
+            "with it, vocabulary = 'unseen' and scored = 'unseen'",
+        )
+    return found
 
 
 def _check_modes(top: Section, mode: str, scored: str, groups: Mapping[str, Any]) -> None:

@@ -44,7 +44,8 @@ class DatasetSpec:
 class Protocol:
     """A loaded protocol. Truth is counted in class indices, predictions in vocabulary indices.
 
-    `vocabulary_classes[v]` is the class index of vocabulary index v.
+    `vocabulary_classes[v]` is the class index of vocabulary index v, -1 for an extra name: a name that
+    a method may answer, but that is no class. Extra names come last.
     `scored_classes` are the class indices whose truth pixels are counted at all;
     truth pixels of any other class are ignored exactly like void.
     """
@@ -72,16 +73,18 @@ class Protocol:
     notes: tuple[str, ...]
     hash: str  # SHA-256 over everything that can change a number
     board: tuple[str, ...] = ()  # rows of the default leaderboard; not part of the hash
+    extra_names: tuple[str, ...] = ()  # names beside the classes', e.g. "background"; counted as "other"
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """What a method is told: names in vocabulary order, in this protocol's name variant."""
-        rows = [self.classes[c] for c in self.vocabulary_classes]
+        rows = [self.classes[c] for c in self.vocabulary_classes if c >= 0]
         names = [r.name if self.name_variant == "raw" else r.clean for r in rows]
         words = None
         if self.name_variant == "clean+synonyms":
-            words = [(r.clean, *r.synonyms) for r in rows]
-        return Vocabulary(names, [r.seen for r in rows], words, self.templates)
+            words = [*((r.clean, *r.synonyms) for r in rows), *((name,) for name in self.extra_names)]
+        seen = [*(r.seen for r in rows), *(False for _ in self.extra_names)]
+        return Vocabulary([*names, *self.extra_names], seen, words, self.templates)
 
     @cached_property
     def truth_table(self) -> NDArray[np.uint8]:
@@ -94,7 +97,7 @@ class Protocol:
 
     @cached_property
     def class_of_vocabulary(self) -> NDArray[np.int64]:
-        """(len(vocabulary),) class index of each vocabulary index."""
+        """(len(vocabulary),) class index of each vocabulary index; -1 for an extra name."""
         return np.asarray(self.vocabulary_classes, np.int64)
 
     def raw_ids(self, group: str) -> frozenset[int]:

@@ -42,7 +42,8 @@ def shown_conventions(protocol: Protocol) -> list[Convention]:
 def explained(rules: Sequence[Convention]) -> list[str]:
     """Several conventions in words, what they share said once."""
     bases = list(dict.fromkeys(rule.id.partition("+")[0] for rule in rules))
-    lines = [f"{name}: {CLASS_RULES[name].text}" for name in bases]
+    texts = {rule.id: rule.text for rule in rules if rule.as_released}
+    lines = [f"{name}: {texts.get(name) or CLASS_RULES[name].text}" for name in bases]
     if any(rule.abstain_shrinks for rule in rules):
         lines.append(f"+{ABSTAIN_SHRINKS}: truth pixels on which the method abstains are taken out of the truth; "
                      "without it they are misses.")  # fmt: skip

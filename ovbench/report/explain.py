@@ -77,7 +77,7 @@ def _arithmetic(source: Source, rule: Convention, facts: Sequence[ClassFacts]) -
     """Group -> numerators, denominators and values of its scores."""
     groups = members(facts, source.protocol)
     if rule.pooled:
-        return {name: group_arithmetic(group) for name, group in groups.items()}
+        return {name: group_arithmetic(group, rule) for name, group in groups.items()}
     protocol = source.need(f"the convention '{rule.id}'")
     return {name: image_arithmetic(protocol, source.records, rule, group) for name, group in groups.items()}
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ovbench.engine.records import CountedVideo
 from ovbench.metrics.conventions import Convention
 from ovbench.metrics.groups import scored_groups
-from ovbench.metrics.sample import class_sums
+from ovbench.metrics.released import matrix_cells
+from ovbench.metrics.sample import class_sums, total_sums
 from ovbench.protocol.schema import Protocol
 
 THIN = 2
@@ -35,6 +36,7 @@ class ClassFacts:
     frames: int | None
     enters_iou: bool
     enters_acc: bool
+    matrix: tuple[int, int, int] | None = None  # of `metrics.released`: diagonal, row and column sum
 
     @property
     def union(self) -> int:
@@ -81,6 +83,7 @@ def facts_from_records(
         for name in ("intersection", "truth", "prediction")
     )
     videos = sum(((s.truth > 0).astype(np.int64) for s in sums), zero)
+    matrix = sum((s.matrix for s in sums), total_sums(protocol, (), rule).matrix)
     frames = frames_per_class(protocol, records)
     iou, acc = (
         f(truth.astype(np.float64), guess.astype(np.float64)) for f in (rule.enters_iou, rule.enters_acc)
@@ -98,9 +101,14 @@ def facts_from_records(
             int(frames[c]),
             bool(iou[c]),
             bool(acc[c]),
+            _cells(matrix_cells(matrix, c) if rule.as_released else None),
         )
         for c in sorted(protocol.scored_classes)
     ]
+
+
+def _cells(found: Sequence[int] | None) -> tuple[int, int, int] | None:
+    return None if found is None else (found[0], found[1], found[2])
 
 
 def frames_per_class(protocol: Protocol, records: Sequence[CountedVideo]) -> NDArray[np.int64]:
@@ -133,6 +141,7 @@ def facts_from_summary(summary: Mapping[str, Any], rule: Convention) -> list[Cla
             None,
             bool(iou[i]),
             bool(acc[i]),
+            _cells(r.get("matrix")),
         )
         for i, r in enumerate(rows)
     ]
@@ -152,21 +161,40 @@ def members(facts: Sequence[ClassFacts], protocol: Protocol | None) -> dict[str,
     }
 
 
-def group_arithmetic(group: Sequence[ClassFacts]) -> dict[str, Any]:
-    """Numerators, denominators and values of a group's four scores; None without a truth pixel."""
+def group_arithmetic(group: Sequence[ClassFacts], rule: Convention | None = None) -> dict[str, Any]:
+    """Numerators, denominators and values of a group's four scores; None without a truth pixel.
+
+    Args:
+        rule: the convention; needed only where fwIoU comes from a matrix of its own.
+    """
     truth, right = sum(f.truth for f in group), sum(f.right for f in group)
     acc = [f.acc or 0.0 for f in group if f.enters_acc]
-    weighted = fsum(f.truth * (f.iou or 0.0) for f in group)
+    fwiou = _matrix_fwiou(group) if rule is not None and rule.as_released else _fwiou(group)
     return {
         "scored": len(group),
         "present": sum(f.truth > 0 for f in group),
         "miou": _mean_iou(group),
-        "fwiou": {"weighted_sum": weighted, "pixels": truth, "value": weighted / truth if truth else None},
+        "fwiou": fwiou,
         "macc": _mean(fsum(acc), len(acc), truth),
         "pacc": {"right": right, "pixels": truth, "value": 100.0 * right / truth if truth else None},
         "things_miou": _mean_iou([f for f in group if f.kind == "thing"]),
         "stuff_miou": _mean_iou([f for f in group if f.kind == "stuff"]),
     }
+
+
+def _fwiou(group: Sequence[ClassFacts]) -> dict[str, Any]:
+    truth = sum(f.truth for f in group)
+    weighted = fsum(f.truth * (f.iou or 0.0) for f in group)
+    return {"weighted_sum": weighted, "pixels": truth, "value": weighted / truth if truth else None}
+
+
+def _matrix_fwiou(group: Sequence[ClassFacts]) -> dict[str, Any]:
+    """fwIoU of the matrix of `metrics.released`; no value where the script stops."""
+    cells = [f.matrix for f in group if f.matrix is not None]
+    pixels = sum(row for _, row, _ in cells)
+    weighted = fsum(row * 100.0 * hit / (row + column - hit) for hit, row, column in cells if row)
+    value = weighted / pixels if pixels and len(cells) == len(group) else None
+    return {"weighted_sum": weighted, "pixels": pixels, "value": value}
 
 
 def _mean_iou(group: Sequence[ClassFacts]) -> dict[str, Any]:
@@ -186,8 +214,11 @@ def harmonic_of(seen: float | None, unseen: float | None) -> float | None:
 
 
 def pixel_split(protocol: Protocol, records: Sequence[CountedVideo]) -> dict[str, int]:
-    """Pixels of annotated frames: scored, void, of classes that are not scored; and abstentions on scored ones."""
+    """Pixels of annotated frames: scored, void, of classes that are not scored; abstentions and extra names on
+    scored ones."""
     split = {"total": 0, "scored": 0, "void": 0, "not_scored": 0, "abstained": 0}
+    split |= {"extra": 0} if protocol.extra_names else {}
+    names = len(protocol.vocabulary_classes) - len(protocol.extra_names)
     scored = np.isin(protocol.truth_table, np.array(protocol.scored_classes, protocol.truth_table.dtype))
     for record in records:
         raw, guess, pixels = record.counts.joint.arrays()
@@ -196,6 +227,8 @@ def pixel_split(protocol: Protocol, records: Sequence[CountedVideo]) -> dict[str
         split["void"] += int(pixels[void].sum())
         split["scored"] += int(pixels[scored[raw] & ~void].sum())
         split["abstained"] += int(pixels[scored[raw] & ~void & (guess < 0)].sum())
+        if protocol.extra_names:
+            split["extra"] += int(pixels[scored[raw] & ~void & (guess >= names)].sum())
     split["not_scored"] = split["total"] - split["scored"] - split["void"]
     return split
 

@@ -71,6 +71,9 @@ def scored(source: Source) -> Part:
             f"{split['not_scored']:,} of classes that this protocol does not score."
         )
         body.append(f"On {split['abstained']:,} of the scored pixels the method abstained.")
+        if source.protocol.extra_names:
+            names = ", ".join(f"'{name}'" for name in source.protocol.extra_names)
+            body.append(f"On {split['extra']:,} it answered {names}, which is no class.")
         body.append(
             f"The method was given {plural(len(source.protocol.vocabulary), 'name')} to choose from; scored are "
             f"{plural(len(source.protocol.scored_classes), 'class', 'classes')}."
@@ -136,8 +139,7 @@ def _group_lines(source: Source, name: str, n: Mapping[str, Any], rule: Conventi
     return [
         f"{name} mIoU {percent(miou['value'])} = (sum of {miou['classes']} class IoUs {percent(miou['sum'])}) / "
         f"{miou['classes']} {_ENTER[rule.iou_over]} of {n['scored']} scored{_span(source, name, own)}",
-        f"{name} fwIoU {percent(fwiou['value'])} = (sum of class IoU x truth pixels {fwiou['weighted_sum']:,.0f}) / "
-        f"{fwiou['pixels']:,} truth pixels: large classes weigh more",
+        f"{name} fwIoU {percent(fwiou['value'])} = {_weighed(fwiou, rule)}",
         f"{name} mAcc {percent(macc['value'])} = (sum of {macc['classes']} class accuracies "
         f"{percent(macc['sum'])}) / {macc['classes']} {_ENTER[rule.acc_over]}",
         f"{name} pAcc {percent(pacc['value'])} = {pacc['right']:,} right / {pacc['pixels']:,} truth pixels",
@@ -148,6 +150,22 @@ def _group_lines(source: Source, name: str, n: Mapping[str, Any], rule: Conventi
             if n[key]["value"] is not None
         ),
     ]
+
+
+def _weighed(fwiou: Mapping[str, Any], rule: Convention) -> str:
+    if not rule.as_released:
+        return (
+            f"(sum of class IoU x truth pixels {fwiou['weighted_sum']:,.0f}) / "
+            f"{fwiou['pixels']:,} truth pixels: large classes weigh more"
+        )
+    if fwiou["value"] is None:
+        return (
+            "nothing: an abstention (255) falls behind the last cell of the script's matrix, where it stops"
+        )
+    return (
+        f"(sum of matrix IoU x row pixels {fwiou['weighted_sum']:,.0f}) / {fwiou['pixels']:,} pixels of the script's "
+        "matrix, in which a name that is no class spills into the next row; not the IoUs listed here"
+    )
 
 
 def _image_lines(source: Source, name: str, n: Mapping[str, Any], rule: Convention, own: bool) -> list[str]:

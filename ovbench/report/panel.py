@@ -88,9 +88,10 @@ def truth_classes(mask: RawMask, protocol: Protocol) -> Classes:
 
 
 def predicted_classes(label_map: LabelMap, protocol: Protocol) -> Classes:
-    """(H, W) int64 class indices of a label map; OTHER where the method abstains."""
+    """(H, W) int64 class indices of a label map; OTHER where the method abstains or names no class."""
     table = np.full(other_of(label_map.dtype) + 1, OTHER, np.int64)
-    table[: len(protocol.class_of_vocabulary)] = protocol.class_of_vocabulary
+    names = protocol.class_of_vocabulary
+    table[: len(names)] = np.where(names < 0, OTHER, names)
     return table[label_map]
 
 

@@ -26,6 +26,8 @@ from stored_maps import (
 )
 
 from ovbench.cli.main import _run
+from ovbench.core.errors import UserError
+from ovbench.engine.evaluate import score as score_folder
 from ovbench.protocol.load import load_protocol
 
 PROTOCOL = "vspw-80-44-gzs"
@@ -237,6 +239,31 @@ def test_missing_and_extra(form: str, maps: LabelMaps, score: Call, tmp_path: Pa
     maps[V] = maps["stranger"] = video
     (tmp_path / "d").mkdir()
     fails(score(write(maps, tmp_path / "d")), 2, "1 entries are no videos of this protocol: stranger")
+
+
+def test_several_wrong_label_maps_of_a_video_are_named_at_once(
+    maps: LabelMaps, score: Call, tmp_path: Path
+) -> None:
+    video = maps["101_aB-c"]
+    first, second, third = FRAMES["101_aB-c"][0], FRAMES["101_aB-c"][2], FRAMES["101_aB-c"][3]
+    video[first][3, 4], video[second][0, 0] = 130, 131
+    video[third] = video[third][:-1]
+    code, text, out = score(write_png(maps, tmp_path / "maps"))
+    assert code == 2 and "3 label maps of video '101_aB-c' are wrong" in text
+    for frame, what in ((first, "the label 130"), (second, "the label 131"), (third, "label map of 23x40")):
+        assert any(frame in line and what in line for line in text.splitlines())
+    assert "allowed: 0 to 123" in text and not list(Path(out).rglob("*.json"))
+
+
+def test_no_more_than_ten_wrong_label_maps_are_named(tmp_path: Path) -> None:
+    root = make_vspw(tmp_path / "data", {"long": 14}, images=False)
+    maps = random_maps({"long": [f"{t + 1:08d}" for t in range(14)]}, 124, SIZE)
+    for label_map in maps["long"].values():
+        label_map[0, 0] = 200
+    folder = write_png(maps, tmp_path / "maps")
+    with pytest.raises(UserError, match="at least 10 label maps of video 'long' are wrong") as caught:
+        score_folder(folder, PROTOCOL, data_root=root, jobs=1, out=tmp_path / "run")
+    assert str(caught.value).count("the label 200") == 10
 
 
 def test_a_part_of_the_protocol(maps: LabelMaps, score: Call, tmp_path: Path) -> None:

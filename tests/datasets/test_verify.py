@@ -264,3 +264,10 @@ def test_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> 
     captured = capsys.readouterr()
     assert captured.err.startswith("verify: 5/10 videos, ") and captured.err.endswith("s left (f)\n")
     assert captured.out == ""
+
+
+def test_a_list_shorter_than_the_published_one(tmp_path: Path) -> None:
+    make_vspw(tmp_path, {"a": 20, "b": 20})
+    last = verify(VSPW, tmp_path)[-1]
+    assert last.severity == "info" and last.hint and "subset" in last.hint
+    assert last.what.endswith("2 videos, 40 frames, 40 masks; the list names 2 videos, the published one 343")

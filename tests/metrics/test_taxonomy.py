@@ -48,6 +48,8 @@ def test_which_protocols_have_one():
     found = {name: taxonomy_for(load_protocol(name)) for name in protocol_ids()}
     for name, table in found.items():
         expected = next((t for t in SHIPPED if name.startswith(t)), None)
+        if name == "vspw-80-44-asreleased":  # its class table lacks a name
+            expected = None
         assert (table.id if table else None) == expected, name
     # only names that are scored: the conventional protocol has the unseen ones
     unseen = load_protocol("vspw-80-44")
