@@ -25,6 +25,11 @@ import click
 @click.option(
     "--set", "settings", multiple=True, metavar="K=V", help="Option of the method; may be repeated."
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    help="Arithmetic of methods that have the option 'precision' (default: fp32).",
+)
 @click.option("--untrained", is_flag=True, help="Name-seeded weights; every output is marked.")
 @click.option("--videos", type=int, help="Only the first N videos (the summary is marked partial).")
 @click.option("--frames", type=int, help="Only the first N frames of each video (marked partial).")
@@ -41,6 +46,13 @@ import click
     "raft-small=FILE, raft-large=FILE, files=DIR; each also with -fb (dis-fb, raft-small-fb=FILE), which leaves "
     "occluded pixels out. May be repeated.",
 )
+@click.option(
+    "--overlap",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="Read frames and write label maps in threads beside the method; changes no number.",
+)
 @click.option("--fresh", is_flag=True, help="Delete the run in the folder and begin anew.")
 def command(
     method: str,
@@ -49,6 +61,7 @@ def command(
     weights: Path | None,
     variant: str | None,
     settings: tuple[str, ...],
+    precision: str | None,
     untrained: bool,
     videos: int | None,
     frames: int | None,
@@ -58,6 +71,7 @@ def command(
     out: Path | None,
     save_predictions: bool,
     flow: tuple[str, ...],
+    overlap: str,
     fresh: bool,
 ) -> None:
     """Segment a protocol's videos with a method and score them.
@@ -75,7 +89,7 @@ def command(
         data_root=data_root,
         weights=weights,
         variant=variant,
-        settings=split_settings(settings),
+        settings=_settings(method, split_settings(settings), precision),
         untrained=untrained,
         videos=videos,
         frames=frames,
@@ -86,6 +100,28 @@ def command(
         save_predictions=save_predictions,
         fresh=fresh,
         flow=flow,
+        overlap=overlap,
         command=tuple(sys.argv),
     )
     click.echo(run(request))
+
+
+def _settings(method: str, given: dict[str, str], precision: str | None) -> dict[str, str]:
+    """`--set` and `--precision` together; raises `UserError` where the method computes in one way only."""
+    from ovbench.core.errors import UserError
+    from ovbench.methods.registry import card
+
+    if precision is None:
+        return given
+    if "precision" in given:
+        raise UserError(
+            "the precision is given twice",
+            where=f"--precision {precision}, --set precision={given['precision']}",
+        )
+    name = method.partition(":")[0].partition("+")[0]
+    if "precision" not in card(name).options:
+        raise UserError(
+            f"method '{name}' has no option 'precision': it always computes in 32-bit floats",
+            hint="leave --precision out",
+        )
+    return {**given, "precision": precision}

@@ -286,6 +286,7 @@ def _orders(plan: Plan) -> Work:
         label_maps=request.label_maps,
         flow=plan.flow,
         flow_device=plan.flow_device,
+        overlap=plan.overlap,
     )
 
 

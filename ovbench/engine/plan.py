@@ -47,6 +47,7 @@ class Request:
     save_predictions: bool = False
     fresh: bool = False
     need_images: bool = True
+    overlap: str = "auto"  # reading and writing in threads beside the method: auto, on or off
     flow: tuple[str, ...] = ()  # backends of temporal consistency, as in `ovbench.flow.open.parse`
     label_maps: Path | None = None  # of the method that votes, saved by a run of it: not computed again
     name: str | None = None  # what tables call scored label maps
@@ -68,6 +69,20 @@ class Plan:
     key_parts: Mapping[str, Any]
     flow: tuple[FlowSpec, ...] = ()
     flow_device: str = "cpu"
+
+    @property
+    def overlap(self) -> str:
+        """When a worker reads and writes in threads: "always", "never", or "measured" (`overlap.Choice`).
+
+        Left to us: always on a GPU, which computes meanwhile; on a CPU where it is worth it and cores are
+        free. Label maps on disk are the method's own to read, so scoring them gains next to nothing.
+        """
+        if self.request.overlap != "auto":
+            return "always" if self.request.overlap == "on" else "never"
+        if "cuda" in (self.device, self.flow_device):
+            return "always"
+        free = usable_cores() > self.jobs * self.request.threads
+        return "measured" if free and self.selection.card.id != "predictions" else "never"
 
     @property
     def run_key(self) -> str:
@@ -101,6 +116,8 @@ def make_plan(request: Request, source_sha256: str | None = None, protocol: Prot
         value = getattr(request, name)
         if value is not None and value < 1:
             raise UserError(f"--{name} must be at least 1, not {value}")
+    if request.overlap not in ("auto", "on", "off"):
+        raise UserError(f"--overlap '{request.overlap}' does not exist", hint="allowed: auto, on, off")
     protocol = protocol or load_protocol(request.protocol)
     selection = select(
         request.method, request.variant, request.settings, request.weights, request.untrained, protocol

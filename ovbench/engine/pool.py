@@ -203,7 +203,7 @@ def _longest_first(video_ids: Sequence[str], frames: Length) -> list[str]:
 def serve(connection: Connection, work: Work) -> None:
     """The life of a worker process: say "ready", then do videos until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    _die_with_parent()
+    die_with_parent()
     try:
         worker = VideoWorker(work)
         connection.send(("ready", dict(worker.facts())))
@@ -215,7 +215,8 @@ def serve(connection: Connection, work: Work) -> None:
         return  # the parent has closed the pipe
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """End this process when the one that started it has ended, however that came about."""
     import multiprocessing
     from multiprocessing.connection import wait
 

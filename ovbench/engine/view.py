@@ -20,7 +20,8 @@ class MethodView(VideoView):
         every: whether label maps of frames without truth are wanted too (saved, or compared along a flow).
         absent: frames that the method has no label map for.
 
-    `sizes[i]` is (height, width) of every frame that was looked at; `seconds` the time spent decoding.
+    `sizes[i]` is (height, width) of every frame that was looked at; `seconds` the time spent
+    decoding, or waiting for a thread that does.
     """
 
     def __init__(
@@ -51,10 +52,9 @@ class MethodView(VideoView):
         return self._seen(index, image, began)
 
     def images(self) -> Iterator[Image]:
-        frames = self._inner.images()
-        for index in range(len(self)):
-            began = time.perf_counter()
-            yield self._seen(index, next(frames), began)
+        return (
+            self.image(i) for i in range(len(self))
+        )  # whether threads read ahead is decided by the worker
 
     def truth(self, index: int) -> RawMask:
         if not self._truth:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ovbench.core.errors import IncompleteError, IntegrityError, OvbenchError
-from ovbench.datasets.base import Dataset
+from ovbench.datasets.base import Dataset, Video
 from ovbench.datasets.open import open_dataset
 from ovbench.flow.compare import FlowSet
 from ovbench.flow.open import FlowSpec
@@ -28,7 +28,8 @@ from ovbench.store.record import Record
 from ovbench.store.rundir import RunDir
 
 from .environment import peak_memory_mib
-from .frames import Clock, count_video
+from .frames import Clock, Counted, count_video
+from .overlap import Choice, FrameWriter, ReadAhead, WriteBehind
 from .timing import quantile
 from .view import MethodView
 
@@ -57,6 +58,7 @@ class Work:
     label_maps: Path | None
     flow: tuple[FlowSpec, ...] = ()
     flow_device: str = "cpu"
+    overlap: str = "never"  # or "always", "measured": see `ovbench.engine.overlap.Choice`
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class VideoWorker:
         self.dataset = self._open("test")
         self.segmenter = self._segmenter()
         self.flows = FlowSet(work.flow, work.threads, work.flow_device) if work.flow else None
+        self.overlap = Choice(work.overlap)
         self.first = True
 
     def facts(self) -> Mapping[str, Any]:
@@ -107,20 +110,11 @@ class VideoWorker:
         """
         began = time.perf_counter()
         video = self.dataset.open(video_id)
-        needs_truth = self.work.selection.card.needs_truth
-        every = self.work.save_predictions or self.flows is not None
-        absent = self.segmenter.absent(video) if every else frozenset()
-        view = MethodView(video, self.work.frames, needs_truth, every, absent)
-        flow = None if self.flows is None else self.flows.video(video)
-        with disk_full_is_named(), ExitStack() as stack:
-            writer = None
-            if self.work.save_predictions:
-                writer = stack.enter_context(PredictionWriter(self.run.predictions_path, video_id))
-            done = count_video(
-                self.protocol, self.work.selection.id, self.segmenter, video, view, writer, flow
-            )
-            stack.close()
+        with disk_full_is_named():
+            done, frames = self._count(video)
             timing = _timing(done.clock, time.perf_counter() - began, self.first)
+            if not timing["overlapped"]:
+                self.overlap.learn(done.clock.reading_and_writing, timing["total_s"])
             counts = done.counts.to_json()
             self.run.forget_results()  # they must never stand beside a record they were not made from
             self.run.write_record(
@@ -129,7 +123,30 @@ class VideoWorker:
                 )
             )
         self.first = False
-        return Outcome(video_id, len(view), peak_memory_mib(), _gpu_memory_mib(self.work.device))
+        return Outcome(video_id, frames, peak_memory_mib(), _gpu_memory_mib(self.work.device))
+
+    def _count(self, video: Video) -> tuple[Counted, int]:
+        """Count a video and store its label maps, complete or not at all; also the number of its frames."""
+        work, ahead, behind = self.work, None, None
+        every = work.save_predictions or self.flows is not None
+        absent = self.segmenter.absent(video) if every else frozenset()
+        with ExitStack() as stack:
+            writer: FrameWriter | None = None
+            if work.save_predictions:
+                writer = stack.enter_context(PredictionWriter(self.run.predictions_path, video.id))
+            if self.overlap.on:
+                video = ahead = stack.enter_context(ReadAhead(video, work.frames, every))
+                if writer is not None:
+                    writer = behind = stack.enter_context(WriteBehind(writer))
+            view = MethodView(video, work.frames, work.selection.card.needs_truth, every, absent)
+            flow = None if self.flows is None else self.flows.video(video)
+            done = count_video(self.protocol, work.selection.id, self.segmenter, video, view, writer, flow)
+            began = time.perf_counter()
+            stack.close()  # waits for label maps that are still being written
+            done.clock.write += time.perf_counter() - began
+        if ahead is not None:
+            done.clock.background = ahead.seconds + (behind.seconds if behind is not None else 0.0)
+        return done, len(view)
 
     def _segmenter(self) -> Segmenter:
         if "models" in self.work.selection.card.needs:
@@ -181,12 +198,14 @@ def _timing(clock: Clock, total: float, first: bool) -> dict[str, Any]:
     return {
         "frames": len(frames),
         "first_of_worker": first,
+        "overlapped": clock.background is not None,
         "segment_s": round(sum(frames), 6),
         "decode_s": round(clock.decode, 6),
         "truth_s": round(clock.truth, 6),
         "count_s": round(clock.count, 6),
         "flow_s": round(clock.flow, 6),
         "write_s": round(clock.write, 6),
+        "background_s": round(clock.background or 0.0, 6),
         "total_s": round(total, 6),
         "frame_ms_p50": round(middle * 1e3, 3) if frames else None,
         "frame_ms_p95": round(slow * 1e3, 3) if frames else None,
