@@ -3,48 +3,35 @@
 from __future__ import annotations
 
 import json
-import pickle
-import re
-import zipfile
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ovbench.core.errors import UserError
 from ovbench.store.atomic import write_bytes
 
-from .pickles import TORCH_MAGIC, ForbiddenPickle, read_plain_pickle, torch_safe_globals
-
-_WRAPPERS = ("state_dict", "model", "model_state_dict")
-_SHOWN = 6
+from .weights_file import listing, read_weights
 
 
 def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a weights file on the CPU.
 
-    Takes safetensors files, torch files that hold nothing but tensors, NumPy arrays and plain values (an
-    optimiser's state may stand beside the weights), and pickles of NumPy arrays. A state dict inside
-    `state_dict` or `model` is unwrapped, and a `module.` prefix common to all names removed.
+    Takes safetensors files, torch files that hold nothing but tensors, NumPy arrays and plain values (mmcv's
+    `meta` or an optimiser's state may stand beside the weights), and pickles of NumPy arrays. A state dict
+    inside `state_dict` or `model` is unwrapped, and a prefix `module.` or `_orig_mod.` common to all names
+    removed.
 
     Returns:
-        The tensors by name, and the header's metadata ({} for torch files).
+        The tensors by name, and the header's metadata ({} for torch files). They may be mapped from the disk:
+        copy them (as `apply` does) before the file can change.
 
     Raises:
         UserError: no such file; truncated or damaged; a TorchScript archive; a pickle that would run code.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError("there is no weights file here", where=path)
-    with open(path, "rb") as stream:
-        head = stream.read(9)
-    if head[8:9] == b"{":
-        return _load_safetensors(path)
-    return _plain_state(_load_torch(path), path), {}
+    found = read_weights(path)
+    return found.tensors, found.header
 
 
 def save_weights(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -87,8 +74,8 @@ def apply(module: nn.Module, state: Mapping[str, Tensor], *, ignore: Iterable[st
     if missing or unexpected or shapes:
         parts = [("missing", missing), ("unexpected", unexpected), ("wrong shape", shapes)]
         raise UserError(
-            "the weights do not fit the network: " + "; ".join(_listing(k, v) for k, v in parts if v),
-            hint="give the weights of this very method and variant (`ovbench methods` lists them)",
+            "the weights do not fit the network: " + "; ".join(listing(k, v) for k, v in parts if v),
+            hint="give the weights of this very method and variant; `ovbench weights inspect FILE` says whose they are",
         )
     with torch.no_grad():
         for name in shared:
@@ -97,120 +84,6 @@ def apply(module: nn.Module, state: Mapping[str, Tensor], *, ignore: Iterable[st
 
 def _ignored(name: str, skip: tuple[str, ...]) -> bool:
     return any(name == s or (s.endswith(".") and name.startswith(s)) for s in skip)
-
-
-def _listing(kind: str, names: list[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{len(names)} {kind} ({shown}{more})"
-
-
-def _load_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt", device="cpu") as stream:
-            state = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-            return state, dict(stream.metadata() or {})
-    except SafetensorError as error:
-        raise _damaged(path, str(error)) from error
-
-
-def _load_torch(path: Path) -> Any:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any("/code/" in name or name.endswith("constants.pkl") for name in archive.namelist()):
-                raise UserError(
-                    "this is a TorchScript archive (OpenAI publishes its CLIP files so): it carries code",
-                    where=path,
-                    hint="save its tensors once: safetensors.torch.save_file("
-                    "torch.jit.load(FILE, 'cpu').state_dict(), NEW), if you trust its source",
-                )
-    elif _head(path, len(TORCH_MAGIC)) != TORCH_MAGIC:
-        return _load_pickle(path)
-    try:
-        # A stream: torch would choose its reader by the file's name.
-        with open(path, "rb") as stream, _numpy_allowed():
-            return torch.load(stream, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "weights_only" in str(error).lower() or "weights only" in str(error).lower():
-            raise _refused(path, _named(str(error))) from error
-        raise _damaged(path, "not a weights file") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise _damaged(path, str(error).splitlines()[0] if str(error) else "it ends too early") from error
-
-
-def _numpy_allowed() -> AbstractContextManager[Any]:
-    """NumPy values beside tensors can be read since torch 2.6; before, such files are refused."""
-    major, minor = (int(part) for part in torch.__version__.split(".")[:2])
-    if (major, minor) < (2, 6):
-        return nullcontext()
-    return torch.serialization.safe_globals(torch_safe_globals())
-
-
-def _load_pickle(path: Path) -> Any:
-    try:
-        with open(path, "rb") as stream:
-            return read_plain_pickle(stream)
-    except ForbiddenPickle as error:
-        raise _refused(path, error.name) from error
-    # What a stream of random bytes makes the unpickler say is not documented; nothing of it is trusted.
-    except Exception as error:
-        raise _damaged(path, "not a weights file") from error
-
-
-def _head(path: Path, size: int) -> bytes:
-    with open(path, "rb") as stream:
-        return stream.read(size)
-
-
-def _named(message: str) -> str:
-    """What torch's refusal is about ("... GLOBAL posix.mkdir was not an allowed global ...")."""
-    found = re.search(r"GLOBAL (\S+)", message)
-    return found.group(1) if found else ""
-
-
-def _refused(path: Path, what: str) -> UserError:
-    asks = f" (it asks for {what})" if what else ""
-    return UserError(
-        f"refused: this file is a pickle that holds more than tensors, and reading it could run code{asks}",
-        where=path,
-        hint="give the weights as safetensors, or as a torch file of nothing but a state dict",
-    )
-
-
-def _damaged(path: Path, why: str) -> UserError:
-    return UserError(
-        f"the weights file is damaged or of an unknown format: {why}",
-        where=path,
-        hint="compare its size or checksum with the source and fetch it again",
-    )
-
-
-def _plain_state(value: Any, path: Path) -> dict[str, Tensor]:
-    for key in _WRAPPERS:
-        if isinstance(value, dict) and isinstance(value.get(key), dict):
-            value = value[key]
-            break
-    if not isinstance(value, dict) or not value:
-        raise UserError("the file holds no state dict", where=path, hint="save module.state_dict()")
-    value = {k: _tensor(v) for k, v in value.items()}
-    strange = [str(k) for k, v in value.items() if not isinstance(v, Tensor)]
-    if strange:
-        raise UserError(
-            _listing("entry that is not a tensor", strange), where=path, hint="save module.state_dict()"
-        )
-    if all(str(k).startswith("module.") for k in value):
-        return {str(k).removeprefix("module."): v for k, v in value.items()}
-    return {str(k): v for k, v in value.items()}
-
-
-def _tensor(value: Any) -> Any:
-    """Numeric NumPy values as tensors; anything else as it is."""
-    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
-        array = np.array(value)
-        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
-    return value
 
 
 def modern_head_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 class ClipPair:
     """An image tower and a text tower that share a space, frozen, in evaluation mode.
 
-    `weights_id` identifies the weights (SHA-256 of their file, "name-seeded" without any) and is part of the
-    key under which text vectors are cached; set it to None when the weights change in place.
+    `weights_id` identifies the weights (SHA-256 of their file; without one "name-seeded" and a hash of the
+    values) and is part of the key under which text vectors are cached; None: they are never cached. Set it to
+    None when the weights change in place.
     """
 
     name: str
@@ -55,6 +57,12 @@ class ClipPair:
         apply(self.model, state, ignore=_OPENAI_EXTRAS)
         self.weights_id = weights_id or hash_state(state)
 
+    def seed(self) -> None:
+        """Fill with name-seeded weights, in place. The id holds a hash: rules of filling may change."""
+        if self.name != "tiny":  # comes filled
+            fill_by_name(self.model)
+        self.weights_id = f"{UNTRAINED} {hash_state(self.model.state_dict())}"
+
 
 def load_clip(
     model: str, weights: Path | None = None, device: str = "cpu", *, untrained: bool = False
@@ -75,8 +83,7 @@ def load_clip(
     if weights is None and not untrained and model != "tiny":
         weights = _shipped(model)
     if weights is None:
-        if model != "tiny":  # comes filled
-            fill_by_name(pair.model)
+        pair.seed()
     else:
         state, _ = load_weights(weights)
         pair.load_state(state, hash_file(Path(weights)))
@@ -85,9 +92,7 @@ def load_clip(
 
 def fresh_clip(model: str, device: str = "cpu") -> ClipPair:
     """A two-tower model for a network whose own weights will fill it; until then its text is never cached."""
-    pair = _build(model)
-    pair.weights_id = None
-    return _frozen(pair, device)
+    return _frozen(_build(model), device)
 
 
 def _frozen(pair: ClipPair, device: str) -> ClipPair:
@@ -97,12 +102,15 @@ def _frozen(pair: ClipPair, device: str) -> ClipPair:
 
 
 def hash_state(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and values (as float32) of a state dict, in the order of the names."""
+    """SHA-256 over names, shapes and values (as float32) of a state dict, in the order of the names.
+
+    Tensors on the meta device, which have no values, count with name and shape.
+    """
     digest = hashlib.sha256()
     for name in sorted(state):
-        value = state[name].detach().cpu().float().contiguous()
-        digest.update(f"{name}{tuple(value.shape)}".encode())
-        digest.update(value.numpy().tobytes())
+        digest.update(f"{name}{tuple(state[name].shape)}".encode())
+        if not state[name].is_meta:
+            digest.update(state[name].detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -128,14 +136,14 @@ def _build(name: str) -> ClipPair:
 
         model = build_world_clip()
         words = WordTokenizer(load_words(), model.context_length)
-        return ClipPair(name, model, words, MEAN, STD, UNTRAINED, cpu)
+        return ClipPair(name, model, words, MEAN, STD, None, cpu)
     if name == "tiny":
         from .tiny_clip import HashTokenizer, build_tiny_clip
         from .world_clip import MEAN, STD
 
-        return ClipPair(name, build_tiny_clip(), HashTokenizer(), MEAN, STD, UNTRAINED, cpu)
+        return ClipPair(name, build_tiny_clip(), HashTokenizer(), MEAN, STD, None, cpu)
     model, tokenizer = _build_open_clip(name)
-    return ClipPair(name, model, tokenizer, OPENAI_MEAN, OPENAI_STD, UNTRAINED, cpu)
+    return ClipPair(name, model, tokenizer, OPENAI_MEAN, OPENAI_STD, None, cpu)
 
 
 def _build_open_clip(name: str) -> tuple[Any, Callable[..., Tensor]]:
@@ -156,7 +164,14 @@ def _build_open_clip(name: str) -> tuple[Any, Callable[..., Tensor]]:
     custom = config.pop("custom_text", False)
     model = (CustomTextCLIP if custom else CLIP)(**config)
     options = text.get("tokenizer_kwargs", {})
-    return model, SimpleTokenizer(context_length=text.get("context_length", 77), **options)
+    return model, _tokenizer(SimpleTokenizer, text.get("context_length", 77), **options)
+
+
+@cache
+def _tokenizer(make: Callable[..., Any], length: int, **options: Any) -> Callable[..., Tensor]:
+    """One tokenizer for all models of a process: making it takes longer than the model's modules."""
+    made: Callable[..., Tensor] = make(context_length=length, **options)
+    return made
 
 
 def _unknown_model(name: str, known: Sequence[str]) -> UserError:

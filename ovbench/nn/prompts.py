@@ -42,9 +42,16 @@ class LearnedPrompt(nn.Module):
         self.prefix_prompt = nn.Parameter(torch.randn(length, table.shape[1]) * 0.02)
         start, dot, end = self._special()
         self.has_dot = dot is not None
-        for name, token in zip(SIGNALS, (start, dot, end, 0), strict=True):
-            if token is not None:
-                self.register_buffer(name, table[token][None].clone())
+        tokens = zip(SIGNALS, (start, dot, end, 0), strict=True)
+        self._tokens = {name: token for name, token in tokens if token is not None}
+        for name, token in self._tokens.items():
+            self.register_buffer(name, table[token][None].clone())
+
+    def take_signals(self) -> None:
+        """Read the signals from the tower's table again, for when its weights have changed."""
+        table = self.clip.model.token_embedding.weight.detach()
+        for name, token in self._tokens.items():
+            self.get_buffer(name).copy_(table[token][None])
 
     @property
     def clip(self) -> ClipPair:
@@ -98,7 +105,8 @@ class LearnedPrompt(nn.Module):
 
     def _special(self) -> tuple[int, int | None, int]:
         clip = self._clip[0]
-        bare = [int(t) for t in clip.tokenizer(["a"])[0]]
+        with torch.device("cpu"):  # also where the network itself is only names and shapes
+            bare = [int(t) for t in clip.tokenizer(["a"])[0]]
         inner = inner_tokens(clip, "a")
         dot = inner_tokens(clip, ".")
         known = clip.name not in ("world", "tiny") and len(dot) == 1
@@ -129,6 +137,7 @@ def encode_prompted(prompt: LearnedPrompt, vocabulary: Vocabulary) -> Tensor:
 def inner_tokens(clip: ClipPair, text: str) -> list[int]:
     """Token ids of a text without start, end and padding; raises `UserError` for unknown words."""
     size = len(clip.model.positional_embedding)
-    row = clip.tokenizer([text], context_length=2 * size)[0]
-    length = int((row != 0).nonzero().max()) + 1
-    return [int(t) for t in row[1 : length - 1]]
+    with torch.device("cpu"):
+        row = clip.tokenizer([text], context_length=2 * size)[0]
+        length = int((row != 0).nonzero().max()) + 1
+        return [int(t) for t in row[1 : length - 1]]

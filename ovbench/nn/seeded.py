@@ -31,7 +31,12 @@ def fill_by_name(module: nn.Module, salt: str = "") -> None:
 
 
 def named_values(name: str, shape: tuple[int, ...], salt: str = "") -> Tensor:
-    """The float64 values that `fill_by_name` gives to a tensor of this name and shape."""
+    """The float64 values that `fill_by_name` gives to a tensor of this name and shape.
+
+    Under `torch.device("meta")` nothing is drawn: networks there have names and shapes only.
+    """
+    if torch.empty(0).is_meta:
+        return torch.empty(shape, dtype=torch.float64)
     seed = int.from_bytes(hashlib.sha256((name + salt).encode()).digest()[:8], "big")
     x = np.asarray(np.random.default_rng(seed).standard_normal(shape))
     if name.endswith("logit_scale"):

@@ -101,10 +101,15 @@ def check_length(clip: ClipPair, texts: Sequence[str]) -> None:
         )
 
 
-def encode_templates(clip: ClipPair, vocabulary: Vocabulary) -> Tensor:
-    """(K, P, E) unit vectors per class and template; synonyms are averaged and made unit again."""
+def encode_templates(clip: ClipPair, vocabulary: Vocabulary, *, unit: bool = True) -> Tensor:
+    """(K, P, E) unit vectors per class and template; synonyms are averaged and made unit again.
+
+    Args:
+        unit: False leaves the means over synonyms as they are.
+    """
     rows, owner = _encode_all(clip, vocabulary)
-    return F.normalize(_mean_by_owner(rows, owner), dim=-1)
+    means = _mean_by_owner(rows, owner)
+    return F.normalize(means, dim=-1) if unit else means
 
 
 def encode_rows(clip: ClipPair, vocabulary: Vocabulary) -> TextRows:
