@@ -1,4 +1,4 @@
-"""The recipes of the ZegFormer, DeOP and FreeSeg recordings: weights from names, images from seeds."""
+"""The recipes of the recordings of official codes: weights from names, images and clips from seeds."""
 
 from __future__ import annotations
 
@@ -53,3 +53,68 @@ def block_image(recipe: dict[str, Any]) -> np.ndarray:
     image = base.repeat(32, axis=1).repeat(32, axis=2)[:, :h, :w]
     image = image + rng.integers(-20, 21, size=(3, h, w))
     return np.ascontiguousarray(image.clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
+
+
+def clip_method_state(folder: Path, meta: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The state dict of the OV2VSS recordings ("fanin+gains"); what their rules skip is zeros."""
+    entries = json.loads((folder / "state_dict_names.json").read_text())["entries"]
+    rules = {key.split(" ")[0]: rule for key, rule in meta["fill_rules"].items()}
+    gains = [(re.compile(g["pattern"]), float(g["gain"])) for g in rules["gains"]]
+    scales = {"0.5*x": 0.5, "0.008*x": 0.008}
+    plain = [
+        (re.compile(o["pattern"]), scales[o["value"]])
+        for o in rules["overrides"]
+        if o["pattern"] != "running_var$"
+    ]
+    state = {}
+    for name, shape, dtype, _ in entries:
+        if name.endswith(("num_batches_tracked", "attn_mask")) or dtype != "float32":
+            state[name] = torch.zeros(shape, dtype=getattr(torch, dtype))
+            continue
+        x = _normal(name, shape, meta["salt"])
+        factor = next((f for pattern, f in plain if pattern.search(name)), None)
+        x = _fanin_values(name, x) if factor is None else factor * x
+        gain = math.prod(g for pattern, g in gains if pattern.search(name))
+        state[name] = torch.from_numpy(np.asarray(gain * x, dtype=np.float32))
+    return state
+
+
+def _normal(name: str, shape: Any, salt: str) -> np.ndarray:
+    seed = int.from_bytes(hashlib.sha256((name + salt).encode()).digest()[:8], "big")
+    return np.asarray(np.random.default_rng(seed).standard_normal(tuple(shape)))
+
+
+def _fanin_values(name: str, x: np.ndarray) -> np.ndarray:
+    if name.endswith("running_var"):
+        return 1 + 0.05 * np.abs(x)
+    if name.endswith("logit_scale"):
+        return np.full(x.shape, math.log(100))
+    if name.endswith(".weight") and x.ndim == 1:
+        return 1 + 0.02 * x
+    return x / math.sqrt(math.prod(x.shape[1:])) if x.ndim >= 2 else 0.02 * x
+
+
+def moving_frames(recipe: dict[str, Any]) -> np.ndarray:
+    """(N, H, W, 3) uint8 RGB: windows of one smooth canvas at the recipe's offsets, with noise."""
+    height, width, margin, cell = recipe["h"], recipe["w"], 64, 32
+    rng = np.random.default_rng(recipe["seed"])
+    tall, wide = height + margin, width + margin
+    corners = rng.integers(0, 256, size=(3, tall // cell + 2, wide // cell + 2))
+    blocks = rng.integers(0, 256, size=(3, tall // 48 + 1, wide // 48 + 1))
+    y, x = np.arange(tall)[:, None], np.arange(wide)[None, :]
+    row, column, down, right = y // cell, x // cell, y % cell, x % cell
+    smooth = (
+        corners[:, row, column] * (cell - down) * (cell - right)
+        + corners[:, row, column + 1] * (cell - down) * right
+        + corners[:, row + 1, column] * down * (cell - right)
+        + corners[:, row + 1, column + 1] * down * right
+    ) // (cell * cell)
+    canvas = (smooth + blocks[:, y // 48, x // 48]) // 2
+    frames = [
+        (canvas[:, dy : dy + height, dx : dx + width] + rng.integers(-12, 13, size=(3, height, width)))
+        for dy, dx in recipe["offsets"]
+    ]
+    planes = np.stack(frames).clip(0, 255).astype(np.uint8)
+    digest = hashlib.sha256(np.ascontiguousarray(planes).tobytes()).hexdigest()
+    assert digest == recipe["sha256_of_all_frames_uint8_C_order"]
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1))

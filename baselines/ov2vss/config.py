@@ -9,6 +9,8 @@ from typing import Any
 
 from ovbench.core.errors import UserError
 
+from .inputs import RULES, parse_size
+
 
 @dataclass(frozen=True)
 class Config:
@@ -23,7 +25,7 @@ class Config:
     clip_trained: bool = False  # True: the image tower has no pre-training and learns with the rest
     clip_mode: str = "tokens"  # how dense CLIP features are read, see ovbench.nn.dense
     clip_size: tuple[int, int] = (96, 160)  # frames are squashed to this for CLIP
-    input_size: tuple[int, int] = (96, 160)  # frames are resized to this for the backbone
+    input_size: tuple[int, int] | str = (96, 160)  # of the backbone; or a rule of inputs.RULES
     width: int = 48  # common width of all scales
     text_width: int = 64
     templates: int = 6
@@ -44,6 +46,14 @@ class Config:
     video_text: bool = True
     position_cue: bool = True
     text: str = "clip"  # "clip" or "learned" (closed-set control)
+    fusion: bool = True  # off: the context is the target frame's own features, no STCF
+    ffn: bool = True  # off: video-text encoding is attention alone, without its feed-forward layer
+    mix: str = "concat"  # how context guides the decoder: "concat" beside the cost features, or "add" onto them
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether anything that is switched on reads the frames before the target."""
+        return self.temporal and (self.fusion or self.carry or self.video_text)
 
     def to_json(self) -> str:
         """As stored in the header of a weights file."""
@@ -63,13 +73,7 @@ class Config:
 
 def _parse(key: str, value: Any) -> Any:
     if key in ("clip_size", "input_size"):
-        try:
-            height, width = (int(part) for part in str(value).split("x"))
-        except ValueError:
-            raise UserError(f"{key} must look like 96x160, not '{value}'") from None
-        if min(height, width) < 32:
-            raise UserError(f"{key} must be at least 32x32, not '{value}'")
-        return (height, width)
+        return parse_size(key, value, RULES if key == "input_size" else ())
     if key == "pool_ratios":
         try:
             return tuple(int(part) for part in str(value).split(","))

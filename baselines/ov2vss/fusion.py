@@ -145,6 +145,29 @@ class ContextFusion(nn.Module):
         return self.norm(torch.einsum("bshw,bsc->bchw", affinity, value) / value.shape[1])
 
 
+class FrameContext(nn.Module):
+    """What stands in for STCF where it is switched off: the target's own scales, enlarged and merged.
+
+    The released code has the same in its single-frame path (one projection, normalisation and ReLU over all
+    scales). Earlier frames are not read.
+    """
+
+    def __init__(self, config: Config, scales: int = 4) -> None:
+        super().__init__()
+        self.merge = nn.Conv2d(scales * config.width, config.width, 1)
+        self.norm = nn.GroupNorm(1, config.width)
+
+    def forward(self, frames: Sequence[Sequence[Tensor]]) -> Tensor:
+        """The same as `ContextFusion`: `frames[-1]` is the target -> (B, C, H1, W1)."""
+        scales = frames[-1]
+        size = size_of(scales[0])
+        same = [
+            x if size_of(x) == size else F.interpolate(x, size, mode="bilinear", align_corners=False)
+            for x in scales
+        ]
+        return self.norm(F.relu(self.merge(torch.cat(same, dim=1))))
+
+
 class RandomFrameEnhancement(nn.Module):
     """Region vectors of a random (at test time: the farthest) frame, read by the target's context.
 

@@ -23,9 +23,13 @@ class VideoTextEncoding(nn.Module):
         width = config.text_width
         self.norm_video = nn.LayerNorm(width)
         self.norm_text = nn.LayerNorm(width)
-        self.norm_hidden = nn.LayerNorm(width)
+        self.norm_hidden = nn.LayerNorm(width) if config.ffn else None
         self.attention = nn.MultiheadAttention(width, config.heads, bias=False, batch_first=True)
-        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.feed_forward: nn.Module | None = None
+        if config.ffn:
+            self.feed_forward = nn.Sequential(
+                nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+            )
         self.alpha = nn.Parameter(torch.full((width,), 1e-4))
 
     def forward(self, text: Tensor, video: Tensor) -> Tensor:
@@ -34,7 +38,8 @@ class VideoTextEncoding(nn.Module):
         queries = text.flatten(0, 1).expand(b, -1, -1)
         video = self.norm_video(video)
         hidden = queries + self.attention(self.norm_text(queries), video, video, need_weights=False)[0]
-        hidden = hidden + self.feed_forward(self.norm_hidden(hidden))
+        if self.feed_forward is not None and self.norm_hidden is not None:
+            hidden = hidden + self.feed_forward(self.norm_hidden(hidden))
         return (queries + self.alpha * hidden).view(b, *text.shape)
 
 
@@ -101,7 +106,7 @@ class CostDecoder(nn.Module):
         self.guide = nn.Conv2d(width, high, 3, padding=1)
         self.cue_high = nn.Conv2d(width, high, 3, padding=1)
         self.from_cost = nn.Conv2d(high, high, 3, padding=1, bias=False)
-        self.from_guide = nn.Conv2d(2 * high, high, 3, padding=1)
+        self.from_guide = nn.Conv2d(2 * high, high, 3, padding=1) if config.mix == "concat" else None
         self.norm = nn.GroupNorm(4, high)
         last = nn.Conv2d(high, 1, 3, padding=1)
         if config.cost_residual:
@@ -119,8 +124,11 @@ class CostDecoder(nn.Module):
         size = x.shape[-2:]
         guide = F.relu(self.guide(_resize(context, size)))
         high = F.relu(self.cue_high(_resize(shallow, size))) if self.position_cue else torch.zeros_like(guide)
-        # A convolution of [cost, guide] is the sum of two; the guide's half is the same for every class.
-        x = self.from_cost(x) + _repeat(self.from_guide(torch.cat([guide, high], dim=1)), k)
+        if self.from_guide is not None:
+            # A convolution of [cost, guide] is the sum of two; the guide's half is the same for every class.
+            x = self.from_cost(x) + _repeat(self.from_guide(torch.cat([guide, high], dim=1)), k)
+        else:
+            x = self.from_cost(x + _repeat(guide + high, k))
         logits = self.out(F.relu(self.norm(x))).view(b, k, *size)
         if self.residual:
             mean = cost.mean(dim=2) * self.scale

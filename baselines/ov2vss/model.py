@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ovbench.nn.backbones import build_backbone
 
 from .config import Config
-from .fusion import ContextFusion, RandomFrameEnhancement, size_of
+from .fusion import ContextFusion, FrameContext, RandomFrameEnhancement, size_of
 from .language import Carry, CostDecoder, VideoTextEncoding
 
 
@@ -44,7 +44,7 @@ class OV2VSS(nn.Module):
         self.backbone = build_backbone(config.backbone)
         widths = self.backbone.channels
         self.project = nn.ModuleList(nn.Conv2d(int(c), config.width, 1) for c in widths)  # type: ignore[union-attr, arg-type]
-        self.fusion = ContextFusion(config)
+        self.fusion = ContextFusion(config) if config.fusion else FrameContext(config)
         self.enhance = RandomFrameEnhancement(config)
         self.encode_text = VideoTextEncoding(config)
         self.carry = Carry(config) if config.carry else None

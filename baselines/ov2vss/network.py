@@ -6,9 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovbench.core.errors import UserError
@@ -17,15 +15,17 @@ from ovbench.nn.backbones import normalise
 from ovbench.nn.checkpoint import apply, load_weights
 from ovbench.nn.clip import ClipPair, load_clip
 from ovbench.nn.dense import dense_features
+from ovbench.nn.frames import upload
 from ovbench.nn.seeded import fill_by_name
 from ovbench.nn.text import encode_templates
 from ovbench.protocol.templates import load_templates
 from ovbench.protocol.vocabulary import Vocabulary
 
 from .config import Config
+from .headers import METHOD as METHOD
+from .headers import check_header, check_names
+from .inputs import input_size, squash
 from .model import OV2VSS, FrameFeatures
-
-METHOD = "ov2vss"
 
 
 class Network(nn.Module):
@@ -87,15 +87,19 @@ class Network(nn.Module):
 
     def backbone_maps(self, images: Tensor, resize: bool = True) -> list[Tensor]:
         """(B, 3, H, W) float 0..255 RGB -> four maps; at the configured input size unless `resize` is off."""
-        if resize:
-            images = _squash(images, self.config.input_size)
-        return self.net.scales(normalise(images))
+        return self.net.scales(self.backbone_input(images, resize))
+
+    def backbone_input(self, images: Tensor, resize: bool = True) -> Tensor:
+        """(B, 3, H, W) float 0..255 RGB -> what the backbone reads; at the configured input size unless off."""
+        frame = (int(images.shape[-2]), int(images.shape[-1]))
+        size = input_size(self.config.input_size if resize else "native", frame)
+        return normalise(squash(images, size))
 
     def clip_features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) float 0..255 RGB -> (B, E, h, w) dense CLIP features."""
         mean = torch.tensor(self.pair.mean, device=images.device).view(3, 1, 1)
         std = torch.tensor(self.pair.std, device=images.device).view(3, 1, 1)
-        pixels = (_squash(images, self.config.clip_size) / 255 - mean) / std
+        pixels = (squash(images, self.config.clip_size) / 255 - mean) / std
         return dense_features(self.pair, pixels, self.config.clip_mode)
 
     def load_official(self, state: Mapping[str, Tensor]) -> None:
@@ -107,15 +111,9 @@ class Network(nn.Module):
         fill_by_name(self)
 
 
-def _squash(images: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(images.shape[-2:]) == size:
-        return images
-    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
-
-
 def to_tensor(image: Image, device: torch.device) -> Tensor:
     """(H, W, 3) uint8 -> (1, 3, H, W) float 0..255."""
-    return torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1)[None].float()
+    return upload([image], device)
 
 
 def load_network(config: Config, weights: Path | None, device: str, variant: str = "") -> Network:
@@ -129,15 +127,8 @@ def load_network(config: Config, weights: Path | None, device: str, variant: str
         network.fill_by_name()
     else:
         state, header = load_weights(weights)
-        if header.get("method", METHOD) != METHOD:
-            raise UserError(f"these are weights of '{header['method']}', not of {METHOD}", where=weights)
-        trained = header.get("variant", variant)
-        if variant and trained != variant:
-            raise UserError(
-                f"these weights were trained as variant '{trained}', not '{variant}'",
-                where=weights,
-                hint=f"--variant {trained}",
-            )
+        check_header(header, weights, "paper", variant)
+        check_names(state, weights, "paper")
         network.load_official(state)
         network.trained_on = tuple(json.loads(header.get("classes", "[]")))
     return network.eval().requires_grad_(False)

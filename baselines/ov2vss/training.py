@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ovbench.core.errors import UserError
-from ovbench.datasets.base import Video
 from ovbench.engine.targets import IGNORE, SeenTargets
 from ovbench.methods.base import Setup
 
-from .clips import clip_indices
-from .config import Config
-from .model import FrameFeatures
-from .network import METHOD, Network, to_tensor
+from .learner import Learner, PaperLearner
+from .losses import Rule, relabel
+from .network import METHOD
+from .samples import Sample, Samples, stacked
 
 
 class Training:
     """The task. One sample is one video: a random target, its clip, and a random further frame.
 
-    Loss: alpha * cross-entropy over the classes asked for + beta * cross-entropy of the auxiliary head,
-    each a mean over labelled pixels of seen classes (OV2VSS, section III-F). Each step asks for the classes
-    that are present and some absent ones, so its cost does not grow with the vocabulary.
+    Loss: alpha * cross-entropy over the classes asked for + beta * cross-entropy of the auxiliary head
+    (OV2VSS, section III-F; see `losses.Rule`). Each step asks for the classes that are present and
+    `negatives` absent ones, so its cost need not grow with the vocabulary.
     """
 
-    clip_norm = 1.0
     half = True
 
     def __init__(self, setup: Setup, seed: int, steps: int | None) -> None:
@@ -40,49 +35,85 @@ class Training:
                 "training needs a protocol", hint="ovbench train --method ov2vss --protocol world-27-9"
             )
         self.setup, self.seed = setup, seed
-        options = setup.options
-        self.steps = steps or int(options["steps"])
+        options = dict(setup.options)
+        self.options, self.steps = options, steps or int(options["steps"])
+        self.clip_norm = float(options["gradient"]) or None
+        self.amp, self.accumulate = str(options["amp"]), int(options["accumulate"])
+        _check_parts(int(options["batch"]), self.accumulate)
         self.targets = SeenTargets(setup.protocol)
-        self.config = Config.from_options({**options, "seen": len(self.targets)})
         torch.manual_seed(seed)
-        self.module = Network(self.config, _clip_weights(setup, self.config), setup.device)
-        if self.config.clip_trained:
-            self.module.clip.train()
-        self.text = self.module.text(self.targets.vocabulary).detach()
-        self.samples = _Samples(setup, self.module, self.targets)
+        self.learner = _learner(setup, len(self.targets))
+        self.module = self.learner.module
+        self.rule = Rule.from_options(options)
+        device = torch.device(setup.device)
+        self.samples = Samples(setup.open_split("train"), self.targets, options, device)
+        self.text = self.learner.text(self.targets.vocabulary)
+        self._drawn: tuple[int, list[Sample], NDArray[np.int64]] | None = None
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """AdamW; weight decay on matrices only."""
-        trained = [p for p in self.module.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": 0.01},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=float(self.setup.options["rate"]))
+        """AdamW in groups: the backbone's rate and `head_rate` times it, with and without weight decay."""
+        options, bare = self.options, _bare(self.module, str(self.options["no_decay"]))
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.module.named_parameters():
+            if parameter.requires_grad:
+                factor = 1.0 if self.learner.backbone(name) else float(options["head_rate"])
+                groups.setdefault((factor, name in bare), []).append(parameter)
+        rate, decay = float(options["rate"]), float(options["decay"])
+        return torch.optim.AdamW(
+            [
+                {"params": found, "lr": rate * factor, "weight_decay": 0.0 if without else decay}
+                for (factor, without), found in sorted(groups.items(), key=lambda group: group[0])
+            ],
+            lr=rate,
+        )
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up, then polynomial decay (power 0.9) to zero."""
-        warm = min(1.0, (step + 1) / max(1, int(self.setup.options["warmup"])))
-        return warm * float((1 - step / self.steps) ** 0.9)
+        warmup, ratio = int(self.options["warmup"]), float(self.options["warmup_ratio"])
+        begun = (step + 1) / max(1, warmup)
+        if ratio:  # from this share of the rate in the first step, as mmcv counts
+            begun = 1 - (1 - step / max(1, warmup)) * (1 - ratio)
+        return min(1.0, begun) * float((1 - step / self.steps) ** 0.9)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Loss of one batch, a pure function of (seed, step) and the weights."""
-        options = self.setup.options
-        rng = np.random.default_rng([self.seed, step])
-        far, clip, masks = self.samples.draw(rng, int(options["batch"]))
-        asked = self._asked(rng, masks, int(options["negatives"]))
-        net = self.module.net
-        output = net(net.regions(far), clip, self.text[asked], auxiliary=True)
-        main = _cross_entropy(output.logits, _relabel(masks, asked))
-        auxiliary = _cross_entropy(output.auxiliary, masks)
-        total = float(options["alpha"]) * main + float(options["beta"]) * auxiliary
+        return self.part_loss(step, 0, 1)
+
+    def part_loss(self, step: int, part: int, parts: int) -> tuple[Tensor, dict[str, float]]:
+        """What one of `parts` equal parts of the batch adds to its loss.
+
+        Raises:
+            UserError: a batch that cannot be cut so.
+        """
+        batch, asked = self._batch(step)
+        _check_parts(len(batch), parts)
+        size = len(batch) // parts
+        share = slice(part * size, (part + 1) * size)
+        loaded = [sample.load() for sample in batch[share]]
+        frames = [torch.cat(column) for column in zip(*(f for f, _ in loaded), strict=True)]
+        keys = list(zip(*(k for _, k in loaded), strict=True))
+        outputs = self.learner.outputs(frames, keys, self.text[asked])
+        masks = stacked(batch)
+        main, auxiliary = (
+            self.rule([getattr(o, head) for o in outputs], labels, share)
+            for head, labels in (("logits", relabel(masks, asked)), ("auxiliary", masks))
+        )
+        total = self.rule.alpha * main + self.rule.beta * auxiliary
         return total, {"main": float(main.detach()), "auxiliary": float(auxiliary.detach())}
 
+    def _batch(self, step: int) -> tuple[list[Sample], NDArray[np.int64]]:
+        """The samples of a step, and the classes it asks for."""
+        if self._drawn is None or self._drawn[0] != step:
+            rng = np.random.default_rng([self.seed, step])
+            samples = self.samples.draw(rng, int(self.options["batch"]))
+            self._drawn = step, samples, self._asked(rng, stacked(samples), int(self.options["negatives"]))
+        return self._drawn[1:]
+
     def _asked(self, rng: np.random.Generator, masks: NDArray[np.uint8], negatives: int) -> NDArray[np.int64]:
-        """Classes of a step: those in the masks and some that are not. All of them for learned vectors."""
+        """Classes of a step: those in the masks and some that are not. All of them for a closed set."""
+        if self.learner.closed:
+            return np.arange(len(self.text))
         every = np.arange(len(self.targets))
-        if self.config.text == "learned":
-            return every
         present = np.setdiff1d(np.unique(masks), [IGNORE]).astype(np.int64)
         absent = np.setdiff1d(every, present)
         return np.concatenate([present, rng.choice(absent, min(negatives, len(absent)), replace=False)])
@@ -93,10 +124,10 @@ class Training:
         assert protocol is not None
         return {
             "method": METHOD,
-            "profile": "paper",
+            "profile": self.learner.profile,
             "variant": self.setup.variant,
-            "config": self.config.to_json(),
-            "options": json.dumps(dict(self.setup.options), sort_keys=True),
+            "config": self.learner.config_json(),
+            "options": json.dumps(self.options, sort_keys=True),
             "protocol": protocol.id,
             "protocol_hash": protocol.hash,
             "vocabulary_hash": self.targets.vocabulary.hash,
@@ -106,126 +137,43 @@ class Training:
         }
 
 
-def _clip_weights(setup: Setup, config: Config) -> Path | None:
-    given = str(setup.options.get("clip_weights", ""))
-    if not given and config.clip not in ("world", "tiny"):
+def _learner(setup: Setup, seen: int) -> Learner:
+    if setup.options.get("profile", "paper") == "release":
+        from .release.learner import ReleaseLearner
+
+        release: Learner = ReleaseLearner(setup, seen)
+        return release
+    return PaperLearner(setup, seen)
+
+
+def _check_parts(batch: int, parts: int) -> None:
+    if parts < 1 or batch % parts:
         raise UserError(
-            f"training '{setup.variant}' starts from a pre-trained CLIP ({config.clip}), and none was given",
-            hint="--set clip_weights=FILE (OpenAI's names, safetensors); or --variant small, which needs none",
+            f"a batch of {batch} clips cannot be cut into {parts} equal parts",
+            hint="batch must be a multiple of accumulate x the number of processes",
         )
-    return Path(given) if given else None
 
 
-class _Samples:
-    """Draws batches. Frozen CLIP features are kept per frame in half precision, within a bound."""
-
-    _KEPT_BYTES = 1 << 30
-
-    def __init__(self, setup: Setup, network: Network, targets: SeenTargets) -> None:
-        assert setup.open_split is not None and setup.protocol is not None
-        dataset = setup.open_split("train")
-        self.network, self.options = network, setup.options
-        self.targets = targets
-        self.videos = [dataset.open(v) for v in dataset.video_ids]
-        self.labelled = [[i for i in range(len(v)) if v.annotated(i)] for v in self.videos]
-        usable = [i for i, frames in enumerate(self.labelled) if frames]
-        if not usable:
-            raise UserError("the training split has no labelled frame", where=setup.protocol.id)
-        self.usable = usable
-        self.frames = np.cumsum([len(self.labelled[i]) for i in usable])
-        self._clip: dict[tuple[int, int], Tensor] = {}
-        self._bytes = 0
-
-    def draw(
-        self, rng: np.random.Generator, batch: int
-    ) -> tuple[FrameFeatures, list[FrameFeatures], NDArray[np.uint8]]:
-        """The far frames' features, the clips' features (oldest first) and the targets' masks (B, H, W)."""
-        drawn = [self._one(rng) for _ in range(batch)]
-        masks = np.stack([mask for *_, mask in drawn])
-        columns = list(
-            zip(*(frames for frames, *_ in drawn), strict=True)
-        )  # one tuple of images per position
-        keys = list(zip(*(names for _, names, _ in drawn), strict=True))
-        grads = [self.options["past_grad"]] * (len(columns) - 1) + [True]
-        features = [self._features(c, k, g) for c, k, g in zip(columns, keys, grads, strict=True)]
-        return features[0], features[1:], masks
-
-    def _one(self, rng: np.random.Generator) -> tuple[list[Tensor], list[Any], NDArray[np.uint8]]:
-        pick = int(rng.integers(self.frames[-1]))
-        which = self.usable[int(np.searchsorted(self.frames, pick, side="right"))]
-        video, labelled = self.videos[which], self.labelled[which]
-        target = labelled[int(rng.integers(len(labelled)))]
-        mask = self.targets.read(video, target)
-        if self.options["still_clips"]:
-            return self._still(rng, video, target, mask)
-        indices = [int(rng.integers(len(video))), *clip_indices(target)]
-        frames = [to_tensor(video.image(i), self.network.device) for i in indices]
-        return frames, [(which, i) for i in indices], mask
-
-    def _still(
-        self, rng: np.random.Generator, video: Video, target: int, mask: NDArray[np.uint8]
-    ) -> tuple[list[Tensor], list[Any], NDArray[np.uint8]]:
-        """A clip made of one frame by an imagined camera: for splits whose frames lie seconds apart."""
-        image = to_tensor(video.image(target), self.network.device)
-        zoom, shift = float(rng.uniform(0.75, 1.0)), rng.uniform(-1, 1, 2) * 0.2
-        drift, growth = rng.uniform(-1, 1, 2) * 0.012, float(rng.uniform(-0.008, 0.012))
-        flip = bool(rng.integers(2))
-        pose = [(zoom * (1 - growth * o), shift + drift * o, flip) for o in (9, 6, 3, 0)]
-        gain = float(rng.uniform(0.7, 1.3))
-        frames = [_view(image, *p) * gain for p in pose]
-        other = to_tensor(video.image(int(rng.integers(len(video)))), self.network.device)
-        labels = torch.from_numpy(mask)[None, None].float().to(self.network.device)
-        seen = _view(labels + 1, *pose[-1], nearest=True).round()[0, 0].cpu().numpy()
-        mask = np.where(seen < 1, IGNORE, seen - 1).astype(np.uint8)
-        frames = [torch.clamp(f, 0, 255) for f in (other, *frames)]
-        return frames, [None] * 5, mask
-
-    def _features(self, images: tuple[Tensor, ...], keys: tuple[Any, ...], grad: bool) -> FrameFeatures:
-        network = self.network
-        if network.config.clip_trained:
-            with torch.set_grad_enabled(grad):
-                return network.features(torch.cat(images))
-        clip = torch.cat([self._frozen(i, k) for i, k in zip(images, keys, strict=True)])
-        with torch.set_grad_enabled(grad):
-            return FrameFeatures(network.backbone_maps(torch.cat(images)), clip)
-
-    @torch.no_grad()
-    def _frozen(self, image: Tensor, key: Any) -> Tensor:
-        """Features of a frozen CLIP, rounded to half precision whether they are kept or not."""
-        if key in self._clip:
-            return self._clip[key].float()
-        features = self.network.clip_features(image).half()
-        if key is not None and self._bytes < self._KEPT_BYTES:
-            self._clip[key] = features
-            self._bytes += features.numel() * 2
-        return features.float()
+_NORMS = ("LayerNorm", "LayerNorm2d", "GroupNorm", "BatchNorm2d", "SyncBatchNorm")
+_POSITIONS = ("pos_embed", "rel_pos")
 
 
-def _view(
-    image: Tensor, zoom: float, shift: NDArray[np.float64], flip: bool, nearest: bool = False
-) -> Tensor:
-    """What an imagined camera sees of an image (1, C, H, W); 0 outside."""
-    side = -zoom if flip else zoom
-    rows = [[side, 0.0, float(shift[0])], [0.0, zoom, float(shift[1])]]
-    theta = torch.tensor([rows], dtype=image.dtype, device=image.device)
-    grid = F.affine_grid(theta, list(image.shape), align_corners=False)
-    return F.grid_sample(image, grid, mode="nearest" if nearest else "bilinear", align_corners=False)
+def _bare(module: nn.Module, rule: str) -> set[str]:
+    """Names of the parameters without weight decay.
 
-
-def _relabel(masks: NDArray[np.uint8], asked: NDArray[np.int64]) -> NDArray[np.uint8]:
-    table = np.full(256, IGNORE, np.uint8)
-    table[asked] = np.arange(len(asked))
-    return table[masks]
-
-
-def _cross_entropy(logits: Tensor, masks: NDArray[np.uint8]) -> Tensor:
-    """Mean over labelled pixels at the logits' own resolution; labels by nearest place."""
-    labels = torch.from_numpy(masks).to(logits.device)[:, None].float()
-    if tuple(labels.shape[-2:]) != tuple(logits.shape[-2:]):
-        labels = F.interpolate(labels, logits.shape[-2:], mode="nearest-exact")
-    labels = labels[:, 0].long()
-    loss = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-    return loss / (labels != IGNORE).sum().clamp(min=1)
+    "vectors": all of one dimension; "norms": those of norms, and position tables; "names": those whose name
+    contains `norm` or `pos_block`, as the official configuration says it.
+    """
+    names = dict(module.named_parameters())
+    if rule == "vectors":
+        return {name for name, p in names.items() if p.ndim <= 1}
+    if rule == "names":
+        return {name for name in names if "norm" in name or "pos_block" in name}
+    found = {name for name in names if any(p in name for p in _POSITIONS)}
+    for prefix, part in module.named_modules():
+        if type(part).__name__ in _NORMS:
+            found |= {f"{prefix}.{own}" for own, _ in part.named_parameters(recurse=False)}
+    return found
 
 
 def build(setup: Setup, seed: int, steps: int | None) -> Training:

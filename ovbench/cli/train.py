@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 if TYPE_CHECKING:
+    from ovbench.engine.train import Validate
     from ovbench.engine.training import TrainingPlan
+    from ovbench.engine.validate import Validation
 
 _LINE_SECONDS = 15.0
 
@@ -34,6 +36,21 @@ _LINE_SECONDS = 15.0
     "--every", type=click.IntRange(min=1), default=100, show_default=True, help="Steps per checkpoint."
 )
 @click.option("--fresh", is_flag=True, help="Start over: forget what the folder holds of a training.")
+@click.option(
+    "--validate-every",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Every N steps also run the weights so far on the protocol's evaluation split, into "
+    "OUT/validation/step-N as `ovbench run` would; the scores stand in the log, too.",
+)
+@click.option(
+    "--validate-videos", type=click.IntRange(min=1), metavar="M", help="Validate on the first M videos only."
+)
+@click.option(
+    "--validate-protocol",
+    metavar="P",
+    help="Validate on another protocol of the same data set; default: the training's.",
+)
 def command(
     method: str,
     protocol_id: str,
@@ -47,12 +64,18 @@ def command(
     threads: int,
     every: int,
     fresh: bool,
+    validate_every: int | None,
+    validate_videos: int | None,
+    validate_protocol: str | None,
 ) -> None:
     """Train a method on a protocol's seen classes; masks of unseen classes are never targets.
 
     Interrupted, it goes on from the newest checkpoint when the same command is given again, with the same
     numbers as without the interruption (same machine, same --threads). The last line on stdout is the path of
     the weights.
+
+    Several processes share each batch when `torchrun --nproc-per-node G -m ovbench train ...` starts them, one
+    GPU each (with --device cpu, one core each).
     """
     from ovbench.core.errors import missing_extra
 
@@ -61,10 +84,14 @@ def command(
     except ImportError:
         raise missing_extra("torch", "models") from None
     from ovbench.engine.environment import resolve_device
+    from ovbench.engine.parallel import ranks
     from ovbench.engine.train import train
     from ovbench.engine.training import plan_training
+    from ovbench.engine.validate import Validation
     from ovbench.methods.options import split_settings
 
+    if validate_every is None and (validate_videos or validate_protocol):
+        raise click.UsageError("--validate-videos and --validate-protocol go with --validate-every")
     torch.set_num_threads(threads)
     plan = plan_training(
         method,
@@ -75,13 +102,34 @@ def command(
         settings=split_settings(settings),
     )
     folder = out or plan.folder(seed)
-    task = plan.build(seed, steps)
-    what = f"training {plan.name} on {plan.protocol.id}: {task.steps} steps, seed {seed}, in {folder}"
-    click.echo(what, err=True)
-    with _Progress(task.steps) as progress:
-        path = train(task, folder, plan.key, seed=seed, every=every, fresh=fresh, progress=progress)
-    click.echo(f"use it: {_run_command(plan, protocol_id, settings, path)}", err=True)
-    click.echo(str(path))
+    validation = Validation(plan, validate_protocol or protocol_id, folder, validate_videos, threads)
+    if validate_every is not None:
+        validation.check()
+    with ranks(plan.device) as here:
+        task = plan.build(seed, steps)
+        what = f"training {plan.name} on {plan.protocol.id}: {task.steps} steps, seed {seed}, in {folder}"
+        _say(what if here.size == 1 else f"{what}, by {here.size} processes", here.first)
+        with _Progress(task.steps, here.first) as progress:
+            path = train(
+                task,
+                folder,
+                plan.key,
+                seed=seed,
+                every=every,
+                fresh=fresh,
+                progress=progress,
+                validate=progress.beside(validation),
+                validate_every=validate_every or 0,
+                ranks=here,
+            )
+        if here.first:
+            click.echo(f"use it: {_run_command(plan, protocol_id, settings, path)}", err=True)
+            click.echo(str(path))
+
+
+def _say(text: str, aloud: bool) -> None:
+    if aloud:
+        click.echo(text, err=True)
 
 
 def _run_command(plan: TrainingPlan, protocol: str, settings: tuple[str, ...], weights: Path) -> str:
@@ -99,15 +147,15 @@ def _run_command(plan: TrainingPlan, protocol: str, settings: tuple[str, ...], w
 class _Progress:
     """A bar with an ETA on a terminal; else a line on stderr every 15 seconds."""
 
-    def __init__(self, total: int) -> None:
-        self.total = total
+    def __init__(self, total: int, aloud: bool = True) -> None:
+        self.total, self.aloud = total, aloud
         self._began = self._shown = time.monotonic()
         self._first: int | None = None
         self._bar: Any = None
         self._task: Any = None
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
+        if self.aloud and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import Progress
 
@@ -122,13 +170,39 @@ class _Progress:
 
     def __call__(self, done: int, entry: Mapping[str, Any]) -> None:
         now = time.monotonic()
+        if not self.aloud:
+            return
         if self._first is None:
             self._first = done - 1
             if self._first:
                 click.echo(f"going on from step {self._first}", err=True)
+        if found := entry.get("validation"):
+            self._validated(done, found)
         if self._bar is not None:
             self._bar.update(self._task, completed=done, description=f"loss {entry['loss']:.4f}")
         elif done == self.total or now - self._shown >= _LINE_SECONDS:
             self._shown = now
             left = (now - self._began) / (done - self._first) * (self.total - done)
             click.echo(f"step {done}/{self.total}, loss {entry['loss']:.4f}, {left:.0f} s left", err=True)
+
+    def beside(self, validate: Validation) -> Validate:
+        """`validate`, while the bar makes room for its own."""
+
+        def call(done: int, weights: Path) -> Mapping[str, Any]:
+            if self._bar is not None:
+                self._bar.stop()
+            found = validate(done, weights)
+            if self._bar is not None:
+                self._bar.start()
+            return found
+
+        return call
+
+    @staticmethod
+    def _validated(done: int, found: Mapping[str, Any]) -> None:
+        shown = [
+            f"{name} {value:.2f}"
+            for name, value in found.items()
+            if name.endswith(".miou") and value is not None
+        ]
+        click.echo(f"step {done}: validation: {', '.join(shown)} ({found['run']})", err=True)

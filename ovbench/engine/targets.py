@@ -55,6 +55,9 @@ class SeenTargets:
         if leaked:
             raise UserError(f"mask ids {leaked} are both seen and not", where=protocol.id)
         self._table.setflags(write=False)
+        self._unseen = np.zeros(65536, np.bool_)
+        self._unseen[unseen] = True
+        self._unseen.setflags(write=False)
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -82,6 +85,23 @@ class SeenTargets:
         except UserError as error:
             where = f"{video.id}, frame {video.frame_names[index]}"
             raise UserError(error.what, where=where, hint=error.hint) from None
+
+    def hidden(self, video: Video, index: int) -> NDArray[np.bool_]:
+        """Where training may not look in an annotated frame's photograph: (H, W), True on unseen classes.
+
+        All unseen classes give the same value, so that none can be told from another. Void is not hidden.
+
+        Raises:
+            UserError: a frame without a mask.
+        """
+        if not video.annotated(index):
+            raise UserError(
+                "unseen classes cannot be painted over in a frame without a mask",
+                where=f"{video.id}, frame {video.frame_names[index]}",
+                hint="--set mask_images=none, or training videos with a mask for every frame",
+            )
+        out: NDArray[np.bool_] = self._unseen[video.truth(index)]
+        return out
 
 
 def _seen_class(protocol: Protocol, name: str) -> int:

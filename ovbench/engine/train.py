@@ -7,8 +7,10 @@ import io
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +21,9 @@ from ovbench.nn.checkpoint import apply, load_weights, save_weights
 from ovbench.store.atomic import write_bytes, write_json, write_text
 from ovbench.store.lock import only_writer
 
+from .parallel import Ranks, device_of
+from .precision import Precision
+
 _KEY, _POINTER, _LOG, _FINAL, _FOLDER = (
     "training.json",
     "checkpoint.json",
@@ -27,15 +32,24 @@ _KEY, _POINTER, _LOG, _FINAL, _FOLDER = (
     "checkpoints",
 )
 
+VALIDATION = "validation"
+"""Folder of the runs that validate a training, below its own."""
+
 Progress = Callable[[int, Mapping[str, Any]], None]
 """Called after each step with the number of finished steps and the step's log entry."""
+
+Validate = Callable[[int, Path], Mapping[str, Any]]
+"""Called with the number of finished steps and a file of the weights so far; what it gives goes into the log."""
 
 
 class Task(Protocol):
     """What is trained. `loss(step)` must be a pure function of (seed, step) and the module's state.
 
-    A task may have two more attributes. `clip_norm` (float): gradients are scaled to at most this norm.
-    `half` (bool): the final weights are stored in half precision; checkpoints never are.
+    A task may have more attributes. `clip_norm` (float or None): gradients are scaled to at most this norm.
+    `half` (bool): the final weights are stored in half precision; checkpoints never are. `amp`: one of
+    `precision.AMP`. `accumulate` (int): the batch is computed in this many parts, one after the other. With
+    parts, here or in several processes, the task has `part_loss(step, part, parts)`, and the sum over the
+    parts is the loss of the batch.
     """
 
     module: torch.nn.Module
@@ -63,6 +77,9 @@ def train(
     every: int = 100,
     fresh: bool = False,
     progress: Progress | None = None,
+    validate: Validate | None = None,
+    validate_every: int = 0,
+    ranks: Ranks | None = None,
 ) -> Path:
     """Train `task` for `task.steps` steps and return the path of the final weights.
 
@@ -76,38 +93,51 @@ def train(
         seed: with the step number it seeds torch before each step.
         every: steps between checkpoints.
         fresh: forget what the folder holds of a training.
+        validate: called in the first process every `validate_every` steps; its numbers become "validation" in
+            the step's line of the log.
+        ranks: the processes that share the batch; the first one writes. All see one file system.
 
     Raises:
         UserError: the folder belongs to another training, holds something else, or is being written.
         IntegrityError: the checkpoint is damaged.
         OvbenchError: the loss is not finite.
     """
-    out = Path(out)
+    out, ranks = Path(out), ranks or Ranks()
     if every < 1 or task.steps < 1:
         raise UserError(f"steps ({task.steps}) and checkpoint interval ({every}) must be at least 1")
-    with only_writer(out):
-        if fresh:
-            forget(out)
-        if not claim(out, {**key, "seed": seed, "steps": task.steps}):
-            _train(task, out, seed, every, progress)
-        _clear(out)
+    loop = _Loop(task, out, seed, ranks)
+    if validate is not None and validate_every:
+        loop.validate, loop.validate_every = validate, validate_every
+    with only_writer(out) if ranks.first else nullcontext():
+
+        def finished() -> bool:
+            if fresh:
+                forget(out)
+            return claim(out, {**key, "seed": seed, "steps": task.steps})
+
+        if not ranks.agree(finished):
+            _train(loop, every, progress)
+        if ranks.first:
+            _clear(out)
     return out / _FINAL
 
 
-def _train(task: Task, out: Path, seed: int, every: int, progress: Progress | None) -> None:
-    loop = _Loop(task, out, seed)
+def _train(loop: _Loop, every: int, progress: Progress | None) -> None:
+    task, out = loop.task, loop.out
     start = loop.resume()
-    with open(out / _LOG, "a", encoding="utf-8") as log:
+    with open(out / _LOG if loop.ranks.first else os.devnull, "a", encoding="utf-8") as log:
         for step in range(start, task.steps):
             entry = loop.step(step)
             log.write(json.dumps(entry, sort_keys=True) + "\n")
-            if (step + 1) % every == 0 and step + 1 < task.steps:
+            if (step + 1) % every == 0 and step + 1 < task.steps and loop.ranks.first:
                 log.flush()
                 os.fsync(log.fileno())
                 loop.save(step + 1)
             if progress is not None:
                 progress(step + 1, entry)
-    save_weights(out / _FINAL, _final_state(task), task.metadata())
+    if loop.ranks.first:
+        save_weights(out / _FINAL, _final_state(task), task.metadata())
+    loop.ranks.wait()
 
 
 def _final_state(task: Task) -> dict[str, torch.Tensor]:
@@ -148,19 +178,27 @@ def forget(out: Path) -> None:
     """Remove the files of a training from `out`, and nothing else."""
     for name in (_FINAL, _LOG, _KEY):
         (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / VALIDATION, ignore_errors=True)
     _clear(out)
 
 
-def step_seed(seed: int, step: int) -> int:
-    """The torch seed of one step: 63 bits of SHA-256 over (seed, step)."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{step}".encode()).digest()[:8], "big") >> 1
+def step_seed(seed: int, step: int, part: int = 0) -> int:
+    """The torch seed of one part of a step's batch: 63 bits of SHA-256 over (seed, step, part)."""
+    text = f"{seed}:{step}:{part}" if part else f"{seed}:{step}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 class _Loop:
     """One training in one folder."""
 
-    def __init__(self, task: Task, out: Path, seed: int) -> None:
-        self.task, self.out, self.seed = task, out, seed
+    validate: Validate | None = None
+    validate_every = 0
+
+    def __init__(self, task: Task, out: Path, seed: int, ranks: Ranks) -> None:
+        self.task, self.out, self.seed, self.ranks = task, out, seed, ranks
+        self.device = device_of(task.module)
+        self.precision = Precision(str(getattr(task, "amp", "off")), self.device)
+        self.accumulate = int(getattr(task, "accumulate", 1))
         self.optimizer = task.optimizer()
         self.base = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.before = 0.0  # CPU seconds of earlier processes
@@ -168,26 +206,79 @@ class _Loop:
 
     def step(self, step: int) -> dict[str, Any]:
         """Do one step and return its log entry."""
-        torch.manual_seed(step_seed(self.seed, step))
         factor = self.task.learning_rate(step)
         for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
             group["lr"] = base * factor
         self.optimizer.zero_grad(set_to_none=True)
-        loss, parts = self.task.loss(step)
-        value = float(loss.detach())
+        value, parts = self._gradients(step)
+        parameters = list(self.task.module.parameters())
+        self.ranks.sum_gradients(parameters)
+        self.precision.unscale(self.optimizer)
+        limit = getattr(self.task, "clip_norm", None)
+        if limit is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, float(limit))
+        self.precision.step(self.optimizer)
+        entry = {"step": step, "loss": value, **parts, **self.precision.log(), "lr": self.base[0] * factor}
+        entry["cpu_seconds"] = round(self._cpu(), 2)
+        if self.validate_every and (step + 1) % self.validate_every == 0:
+            entry |= self._validated(step + 1)
+        return entry
+
+    def _gradients(self, step: int) -> tuple[float, dict[str, float]]:
+        """Loss of the batch and its parts; the gradients of this process's share are left in the parameters."""
+        total = self.accumulate * self.ranks.size
+        sums: dict[str, float] = {}
+        for part in range(self.ranks.rank * self.accumulate, (self.ranks.rank + 1) * self.accumulate):
+            torch.manual_seed(step_seed(self.seed, step, part))
+            with self.precision.autocast():
+                loss, parts = self._loss(step, part, total)
+            if self.ranks.size == 1:  # a process that stops alone would leave the others waiting
+                self._check_finite(float(loss.detach()), step)
+            self.precision.backward(loss)
+            for name, value in {"loss": float(loss.detach()), **parts}.items():
+                sums[name] = sums[name] + value if name in sums else value
+        sums = self.ranks.sum_values(sums, self.device)
+        self._check_finite(sums["loss"], step)
+        return sums.pop("loss"), sums
+
+    def _loss(self, step: int, part: int, parts: int) -> tuple[torch.Tensor, dict[str, float]]:
+        if parts == 1:
+            return self.task.loss(step)
+        loss: tuple[torch.Tensor, dict[str, float]] = self._part_loss()(step, part, parts)
+        return loss
+
+    def _part_loss(self) -> Callable[[int, int, int], tuple[torch.Tensor, dict[str, float]]]:
+        found = getattr(self.task, "part_loss", None)
+        if found is None:
+            raise UserError(
+                "this method's batch cannot be computed in parts",
+                hint="train it in one process (no torchrun) and without accumulation",
+            )
+        return found  # type: ignore[no-any-return]
+
+    def _check_finite(self, value: float, step: int) -> None:
         if not math.isfinite(value):
             raise OvbenchError(
                 f"the loss is {value} at step {step}",
                 where=self.out,
                 hint="lower the learning rate (--set), or look at the last steps in log.jsonl",
             )
-        loss.backward()  # type: ignore[no-untyped-call]
-        limit = getattr(self.task, "clip_norm", None)
-        if limit is not None:
-            torch.nn.utils.clip_grad_norm_(self.task.module.parameters(), float(limit))
-        self.optimizer.step()
-        rate = self.base[0] * factor
-        return {"step": step, "loss": value, **parts, "lr": rate, "cpu_seconds": round(self._cpu(), 2)}
+
+    def _validated(self, done: int) -> dict[str, Any]:
+        """What validation finds, computed by the first process; the others wait."""
+
+        def found() -> dict[str, Any]:
+            assert self.validate is not None
+            since = time.process_time()
+            path = self.out / VALIDATION / f"step-{done:07d}.safetensors"
+            save_weights(path, _final_state(self.task), self.task.metadata())
+            try:
+                return {"validation": dict(self.validate(done, path))}
+            finally:
+                path.unlink(missing_ok=True)
+                self.started += time.process_time() - since
+
+        return self.ranks.agree(found)
 
     def _cpu(self) -> float:
         return self.before + time.process_time() - self.started
@@ -198,7 +289,7 @@ class _Loop:
         weights, optimizer = _checkpoint_names(step)
         save_weights(folder / weights, self.task.module.state_dict(), {"step": str(step)})
         buffer = io.BytesIO()
-        torch.save(self.optimizer.state_dict(), buffer)
+        torch.save({**self.optimizer.state_dict(), "scaler": self.precision.state()}, buffer)
         write_bytes(folder / optimizer, buffer.getvalue())
         write_json(self.out / _POINTER, {"step": step, "cpu_seconds": round(self._cpu(), 2)})
         _remove_checkpoints(folder, keep=step)
@@ -210,7 +301,9 @@ class _Loop:
             pointer = _read_json(self.out / _POINTER)
             step, self.before = int(pointer["step"]), float(pointer["cpu_seconds"])
             self._load(step)
-        _cut_log(self.out / _LOG, step)
+        if self.ranks.first:
+            _cut_log(self.out / _LOG, step)
+        self.ranks.wait()
         return step
 
     def _load(self, step: int) -> None:
@@ -220,6 +313,7 @@ class _Loop:
             state, _ = load_weights(folder / weights)
             apply(self.task.module, state)
             stored = torch.load(folder / optimizer, map_location="cpu", weights_only=True)
+            self.precision.load(stored.pop("scaler", {}))
             self.optimizer.load_state_dict(stored)
         except (UserError, OSError, RuntimeError, ValueError) as error:
             raise IntegrityError(

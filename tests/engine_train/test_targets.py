@@ -99,6 +99,17 @@ def test_undeclared_ids_name_video_and_frame() -> None:
     assert "clip7, frame 00001" in str(caught.value)
 
 
+def test_hidden_places_tell_no_unseen_class_from_another() -> None:
+    masks = np.array([[[1, 2, 300, 0, 255, 3]]], np.uint16)
+    video = ArrayVideo(np.zeros((1, 1, 6, 3), np.uint8), masks, "clip7")
+    hidden = SeenTargets(make_protocol()).hidden(video, 0)
+    assert hidden.dtype == np.bool_ and hidden.tolist() == [[False, True, True, False, False, False]]
+    blind = ArrayVideo(np.zeros((1, 1, 6, 3), np.uint8), None, "clip8")
+    with pytest.raises(UserError, match="without a mask") as caught:
+        SeenTargets(make_protocol()).hidden(blind, 0)
+    assert "clip8" in str(caught.value) and "mask_images=none" in str(caught.value)
+
+
 def test_nothing_seen_and_contradictions() -> None:
     rows = make_protocol().classes
     with pytest.raises(UserError, match="no seen classes"):
