@@ -59,7 +59,7 @@ def card_text(card: Card) -> str:
         ("trainable", "yes, with `ovbench train`" if card.trainer else ""),
     )
     lines += [f"  {name + ':':<12}{text}" for name, text in facts if text]
-    lines += _variants(card) + _options(card) + _weights(card)
+    lines += _variants(card) + _ablations(card) + _options(card) + _weights(card)
     return "\n".join(lines)
 
 
@@ -68,11 +68,31 @@ def _variants(card: Card) -> list[str]:
         return []
     lines = ["", "variants"]
     for variant in card.variants.values():
+        if variant.ablation:
+            continue
         used = [key for key, name in card.default_variants.items() if name == variant.name]
         if card.default_variant == variant.name:
             used.insert(0, "default")
         mark = f" [{', '.join(used)}]" if used else ""
         lines.append(f"  {variant.name}{mark}: {variant.description}")
+    return lines
+
+
+def _ablations(card: Card) -> list[str]:
+    from ovbench.methods.options import show as written
+
+    found = card.ablations
+    if found is None:
+        return []
+    lines = [
+        "",
+        f"ablations ({found.title}; variants '{found.variant('SIZE', 'ROW')}', "
+        f"SIZE one of: {', '.join(found.variants)};",
+        f"  trained and tabulated together: ovbench ablate --method {card.id} --protocol P --seeds 3)",
+    ]
+    for row in found.rows.values():
+        changes = ", ".join(f"{key}={written(value)}" for key, value in row.options.items())
+        lines.append(f"  {row.name}: {row.description} [{changes}]")
     return lines
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from ovbench.core.errors import UserError, unknown
 from ovbench.core.paths import check_id
 
+from .ablations import Ablations, read_ablations
+
 KINDS = ("control", "image", "video")
 _TEXTS = (
     "id",
@@ -26,7 +28,7 @@ _TEXTS = (
 )
 _LISTS = ("trained_on", "needs")
 _FLAGS = ("needs_weights", "needs_truth", "needs_train_split")
-_TABLES = ("options", "choices", "variants", "default_variants", "official", "weights")
+_TABLES = ("options", "choices", "variants", "default_variants", "official", "weights", "ablations")
 _INHERITED = ("segmenter", "trainer", "needs", "needs_weights", "paper", "code", "licence", "official")
 _VARIANT = ("description", "base", "options", "official")
 _REQUIRED = ("id", "title", "kind", "segmenter")
@@ -53,12 +55,16 @@ class Official:
 
 @dataclass(frozen=True)
 class Variant:
-    """A named configuration: options that replace the card's defaults."""
+    """A named configuration: options that replace the card's defaults.
+
+    `ablation`: the row of an ablation table that it is, or "".
+    """
 
     name: str
     description: str
     options: Mapping[str, Any]
     official: Official | None = None
+    ablation: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class Card:
     default_variants: Mapping[str, str] = field(default_factory=dict)
     weights: tuple[ShippedWeights, ...] = ()
     official: Official = Official()
+    ablations: Ablations | None = None
 
     def variant_for(self, protocol_id: str | None = None, dataset: str | None = None) -> str:
         """The variant used when none is named: by protocol, by data set, else the card's default."""
@@ -144,6 +151,9 @@ def _with_tables(fields: dict[str, Any], raw: Mapping[str, Any], path: Path) -> 
     fields["choices"] = _choices(raw.get("choices", {}), options, path)
     variants = raw.get("variants", {})
     fields["variants"] = {n: _variant(n, v, variants, options, path) for n, v in variants.items()}
+    if "ablations" in raw:
+        fields["ablations"] = read_ablations(raw["ablations"], fields["variants"], options, path)
+        fields["variants"] |= _of_ablations(fields["ablations"], fields["variants"], path)
     fields["default_variants"] = dict(raw.get("default_variants", {}))
     fields["official"] = _official(raw.get("official", {}), "official", path)
     card = Card(folder=path.parent, **fields)
@@ -185,6 +195,19 @@ def _variant(
             raise unknown("option", key, options, where=where)
     official = _official(raw["official"], f"variants.{name}.official", path) if "official" in raw else None
     return Variant(check_id("variant", name), str(raw.get("description", "")), changes, official)
+
+
+def _of_ablations(ablations: Ablations, variants: Mapping[str, Variant], path: Path) -> dict[str, Variant]:
+    """Each row at each size as a variant: the size's options, then the row's."""
+    found = {}
+    for size in ablations.variants:
+        for row in ablations.rows.values():
+            name = check_id("variant", ablations.variant(size, row.name))
+            if name in variants:
+                raise _wrong(path, f"variants.{name}", "is also the name of an ablation's row")
+            options = {**variants[size].options, **row.options}
+            found[name] = Variant(name, row.description, options, variants[size].official, row.name)
+    return found
 
 
 def _official(raw: Any, key: str, path: Path) -> Official:

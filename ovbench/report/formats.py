@@ -102,15 +102,21 @@ def _latex(tables: Sequence[Table]) -> str:
 
 
 def _latex_table(table: Table) -> str:
-    head, *body = [[_escaped(c) for c in cells] for cells in _lines(table)]
+    head, *body = _lines(table)
+    return booktabs(table.title, head, body, table.notes)
+
+
+def booktabs(title: str, head: Sequence[str], body: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    """A LaTeX table; the second column (names) to the left, the others to the right."""
+    head, *body = [[_escaped(c) for c in cells] for cells in (head, *body)]
     columns = "rl" + "r" * (len(head) - 2)
     rows = [" & ".join(cells) + " \\\\" for cells in body]
-    notes = " ".join(_escaped(n) for n in table.notes)
+    below = " ".join(_escaped(n) for n in notes)
     return "\n".join(
         [
             "\\begin{table}",
             "\\centering",
-            f"\\caption{{{_escaped(table.title)}}}",
+            f"\\caption{{{_escaped(title)}}}",
             f"\\begin{{tabular}}{{{columns}}}",
             "\\toprule",
             " & ".join(head) + " \\\\",
@@ -120,7 +126,7 @@ def _latex_table(table: Table) -> str:
             "\\end{tabular}",
             "",
             "\\smallskip",
-            f"{{\\footnotesize {notes}\\par}}",
+            f"{{\\footnotesize {below}\\par}}",
             "\\end{table}",
         ]
     )
