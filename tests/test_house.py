@@ -31,7 +31,9 @@ ROOMS = (
 """Each room may import from those before it."""
 LIGHT = ("core", "protocol", "store", "stats", "datasets", "metrics", "report")
 HEAVY = ("torch", "torchvision", "open_clip", "timm", "safetensors", "segment_anything", "scipy", "cv2")
-TORCH_MODULES = ("ovbench/engine/train.py", "ovbench/engine/masks.py")
+TORCH_MODULES = tuple(
+    f"ovbench/engine/{name}.py" for name in ("train", "masks", "augment", "parallel", "precision")
+) + tuple(f"ovbench/methods/{name}.py" for name in ("fit", "inspect", "stock"))  # of `ovbench weights` alone
 """Outside nn and baselines, only these may import torch when they are imported."""
 
 MEDIAN_LINES, MOST_LINES, LONG_FILES = 150, 400, 0.05

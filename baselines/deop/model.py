@@ -11,15 +11,11 @@ from torch import Tensor, nn
 
 from ovbench.nn.clip import ClipPair
 from ovbench.nn.dense import add_learned_positions, vit_features
-from ovbench.nn.detr import MLP, MaskPredictor, Predictions, SinePositions
-from ovbench.nn.fpn import PixelDecoder
-from ovbench.nn.prompts import LearnedPrompt
-from ovbench.nn.resnet import ResNet
+from ovbench.nn.detr import Predictions, SinePositions
+from ovbench.nn.masknet import EmbeddingPredictor, MaskNet, TextAdapter
 
 from .config import Config
 from .heatmap import HeatmapDecoder
-
-TEMPERATURE = 100.0
 
 
 @dataclass(frozen=True)
@@ -34,74 +30,25 @@ class Output:
     proposals: Predictions | None = None
 
 
-class Predictor(MaskPredictor):
-    """Queries to masks, and to vectors in the text space that only mask training looks at (`class_embed`)."""
+class DeOP(MaskNet[EmbeddingPredictor]):
+    """Han et al.: Open-Vocabulary Semantic Segmentation with Decoupled One-Pass Network, ICCV 2023.
 
-    def __init__(self, config: Config, channels: int, text_width: int) -> None:
-        super().__init__(
-            channels,
-            config.queries,
-            config.dim,
-            config.heads,
-            config.ffn,
-            config.layers,
-            config.pyramid,
-            config.dropout,
-        )
-        self.class_embed = MLP(config.dim, config.embed_width, text_width, 2)
-
-
-class ClipAdapter(nn.Module):
-    """CLIP, its learned prompt and the vector of "no object"; names as in the official checkpoint."""
-
-    def __init__(self, clip: ClipPair, prompt_length: int) -> None:
-        super().__init__()
-        width = int(clip.model.text_projection.shape[-1])
-        self.non_object_embedding = nn.Parameter(torch.randn(1, width) / clip.model.transformer.width**0.5)
-        self.clip_model: Any = clip.model
-        self.prompt_learner = LearnedPrompt(clip, prompt_length)
-
-    def logits(self, vectors: Tensor, text: Tensor) -> Tensor:
-        """(..., E) unit vectors against (K, E) unit vectors of names -> (..., K + 1), the last "no object"."""
-        rows = torch.cat([text, F.normalize(self.non_object_embedding, dim=-1)])
-        return TEMPERATURE * vectors @ rows.T
-
-
-class DeOP(nn.Module):
-    """Han et al.: Open-Vocabulary Semantic Segmentation with Decoupled One-Pass Network, ICCV 2023."""
+    The predictor's `class_embed` is looked at by the training of the masks alone.
+    """
 
     def __init__(self, config: Config, clip: ClipPair) -> None:
-        super().__init__()
-        self.severance = config.severance
-        self.backbone = ResNet(
-            config.depth,
-            "deeplab",
-            (1, 2, 4),
-            blocks=config.stage_blocks,
-            width=config.stem_width,
-            norm=config.norm,
-            pool=config.pool,
-            res5_stride=config.res5_stride,
-        )
         width = int(clip.model.text_projection.shape[-1])
-        channels = self.backbone.channels
-        self.sem_seg_head = nn.ModuleDict(
-            {
-                "pixel_decoder": PixelDecoder(channels, config.pyramid),
-                "predictor": Predictor(config, channels[-1], width),
-            }
+        super().__init__(
+            config.resnet("deeplab", (1, 2, 4)),
+            config.pyramid,
+            lambda channels: EmbeddingPredictor(config, channels, config.embed_width, width),
         )
+        self.severance = config.severance
         add_learned_positions(clip.model.visual, config.learned_blocks, config.grid)
-        self.clip_adapter = ClipAdapter(clip, config.prompt_length)
+        self.clip_adapter = TextAdapter(clip, inside=True, prompt_length=config.prompt_length)
         self.decoder = HeatmapDecoder(config.heatmap_layers, width, config.heatmap_heads, config.heatmap_ffn)
         self.query_embedding = nn.Embedding(config.queries, width)
         self.positions = SinePositions(width // 2)
-
-    @property
-    def predictor(self) -> Predictor:
-        """The part that draws masks."""
-        found: Any = self.sem_seg_head["predictor"]
-        return found
 
     def forward(self, images: Tensor, seen_by_clip: Tensor, text: Tensor, every: bool = False) -> Output:
         """Masks and class logits.
@@ -114,23 +61,19 @@ class DeOP(nn.Module):
         """
         held, masks = self.draw(images, every)
         vectors = self.read_masks(seen_by_clip, masks[-1])
-        final = Predictions(self.clip_adapter.logits(vectors, text)[None], masks[-1:])
+        final = Predictions(self.logits(vectors, text)[None], masks[-1:])
         if not every:
             return Output(final)
         return Output(final, self.proposals(held, masks, text))
 
-    def draw(self, images: Tensor, every: bool = False) -> tuple[Tensor, Tensor]:
-        """What the queries hold (L, B, Q, dim) and their mask logits (L, B, Q, h, w), L = 1 or all layers."""
-        maps = self.backbone(images)
-        features = self.sem_seg_head["pixel_decoder"](maps)
-        held = self.predictor.decode(maps["res5"])
-        held = held if every else held[-1:]
-        return held, self.predictor.masks(held, features)
+    def logits(self, vectors: Tensor, text: Tensor) -> Tensor:
+        """(..., E) unit vectors against (K, E) unit vectors of names -> (..., K + 1), the last "no object"."""
+        return self.clip_adapter.similarities(vectors, self.clip_adapter.with_void(text))
 
     def proposals(self, held: Tensor, masks: Tensor, text: Tensor) -> Predictions:
         """The mask network's own predictions, from what `draw` gives."""
         own = F.normalize(self.predictor.class_embed(held), dim=-1)
-        return Predictions(self.clip_adapter.logits(own, text), masks)
+        return Predictions(self.logits(own, text), masks)
 
     def read_masks(self, images: Tensor, masks: Tensor) -> Tensor:
         """CLIP's features (B, Q, E), unit vectors, under (B, Q, h, w) mask logits of (B, 3, H, W) images."""
@@ -143,7 +86,7 @@ class DeOP(nn.Module):
 
     def dense(self, images: Tensor, masks: Tensor) -> Tensor:
         """CLIP's features (B, E, h, w) of every patch, unit vectors."""
-        visual = self.clip_adapter.clip_model.visual
+        visual: Any = self.clip_adapter.clip.model.visual
         weights = None
         if self.severance:
             grid = tuple(side // p for side, p in zip(images.shape[-2:], visual.patch_size, strict=True))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovbench.core.errors import UserError
 from ovbench.engine.drawing import Variation
-from ovbench.engine.masks import Batch, MaskTraining, Trained, load_backbone, start_values
+from ovbench.engine.masks import Batch, MaskTraining, Trained
 from ovbench.engine.targets import IGNORE
 from ovbench.methods.base import Setup
 from ovbench.nn.detr import Predictions
@@ -20,10 +16,10 @@ from ovbench.nn.maskformer import enlarge
 from ovbench.nn.prompts import inner_tokens
 
 from .config import Config
-from .network import CLIP_NAMES, METHOD, Network
+from .network import Network
 
 POSITIONS = "learned_position"
-READERS = ("decoder.", "query_embedding.", CLIP_NAMES)
+READERS = ("decoder.", "query_embedding.", *Network.clip_names)
 """Names of what the second part trains, together with the vector of "no object"."""
 
 
@@ -37,28 +33,15 @@ class Training(MaskTraining):
     trains it before, on regions.
     """
 
-    method = METHOD
+    method = Network.method
 
     def build(self) -> nn.Module:
         """The whole network; weights files hold of CLIP only the added positions."""
-        self.config = Config.from_options(self.options)
-        given = str(self.options["clip_weights"])
-        if not given and not self.config.shared_clip:
-            raise UserError(
-                f"training '{self.setup.variant}' starts from a pre-trained CLIP ({self.config.clip}), "
-                "and none was given",
-                hint="--set clip_weights=FILE (OpenAI's names); or --variant world, which needs none",
-            )
-        self.network = Network(self.config, Path(given) if given else None, self.setup.device)
-        self.net = self.network.net
+        self.open_network(Network, Config.from_options(self.options))
         for name, parameter in self.net.named_parameters():
-            parameter.requires_grad_(not name.startswith(CLIP_NAMES) or name.endswith(POSITIONS))
-        start_values(self.net.backbone)
-        start_values(self.net.sem_seg_head["pixel_decoder"])
-        start_values(self.net.predictor.transformer)
-        load_backbone(self.net.backbone, self.setup, self.config.norm != "frozen")
+            parameter.requires_grad_(not self.network.of_clip(name))
         self._start_prompt()
-        return Trained(self.net, (CLIP_NAMES,), POSITIONS)
+        return Trained(self.net, Network.clip_names, POSITIONS)
 
     def _start_prompt(self) -> None:
         prompt = self.net.clip_adapter.prompt_learner
@@ -103,15 +86,11 @@ class Training(MaskTraining):
         varied = Variation.from_options(self.options, "second")
         return self.draw_as(step, varied, int(self.options["second_batch"]))
 
-    @property
-    def backbone(self) -> nn.Module:
-        """The residual network."""
-        return self.net.backbone
-
     def predict(self, batch: Batch) -> Predictions:
         """The mask network's own predictions after every layer."""
         images, _ = self.network.inputs(batch.pixels)
-        return self.net.proposals(*self.net.draw(images, every=True), self.text)
+        found: Predictions = self.net.proposals(*self.net.draw(images, every=True), self.text)
+        return found
 
     def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Class logits (B, Q, K + 1) from CLIP under the masks, and mask logits (B, Q, h, w), which stay."""
@@ -119,17 +98,14 @@ class Training(MaskTraining):
         with torch.no_grad():
             masks = self.net.draw(images)[1][-1]
         vectors = self.net.read_masks(seen_by_clip, masks)
-        return self.net.clip_adapter.logits(vectors, self.text), masks
+        return self.net.logits(vectors, self.text), masks
 
     @property
     def text(self) -> Tensor:
         """(K, E) of the seen names; with gradients as long as the prompt is trained."""
         with torch.set_grad_enabled(bool(self.options["prompt_trained"])):
-            return self.network.text(self.targets.vocabulary).clone()
-
-    def config_json(self) -> str:
-        """As the card resolves it."""
-        return json.dumps(asdict(self.config), sort_keys=True)
+            text: Tensor = self.network.texts(self.targets.vocabulary)[0]
+            return text.clone()
 
 
 def assembled_loss(

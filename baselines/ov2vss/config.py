@@ -48,7 +48,9 @@ class Config:
     text: str = "clip"  # "clip" or "learned" (closed-set control)
     fusion: bool = True  # off: the context is the target frame's own features, no STCF
     ffn: bool = True  # off: video-text encoding is attention alone, without its feed-forward layer
-    mix: str = "concat"  # how context guides the decoder: "concat" beside the cost features, or "add" onto them
+    mix: str = (
+        "concat"  # how context guides the decoder: "concat" beside the cost features, or "add" onto them
+    )
 
     @property
     def looks_back(self) -> bool:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ovbench.nn.detr import MaskPredictor, Predictions
-from ovbench.nn.fpn import PixelDecoder
-from ovbench.nn.resnet import ResNet
+from ovbench.nn.detr import Predictions
+from ovbench.nn.masknet import ConfiguredPredictor, MaskNet
 
 from .config import Config
 
 
-class Predictor(MaskPredictor):
+class Predictor(ConfiguredPredictor):
     """Queries to masks and to vectors in the text space (section 3.2 of the paper).
 
     Names beyond those of `MaskPredictor`: `projection_layer`, `bg_feature` (1, E), `logit_scale` (1,), and
@@ -24,16 +22,7 @@ class Predictor(MaskPredictor):
     """
 
     def __init__(self, config: Config, channels: int, text_width: int, clip: nn.Module | None) -> None:
-        super().__init__(
-            channels,
-            config.queries,
-            config.dim,
-            config.heads,
-            config.ffn,
-            config.layers,
-            config.pyramid,
-            config.dropout,
-        )
+        super().__init__(config, channels)
         self.projection_layer = nn.Linear(config.dim, text_width)
         self.bg_feature = nn.Parameter(torch.empty(1, text_width).uniform_(-1, 1) / math.sqrt(text_width))
         self.logit_scale = nn.Parameter(torch.tensor([math.log(100)]), requires_grad=False)
@@ -49,45 +38,17 @@ class Predictor(MaskPredictor):
         return self.logit_scale.exp() * vectors @ torch.cat([text, self.bg_feature]).T
 
 
-class ZegFormer(nn.Module):
+class ZegFormer(MaskNet[Predictor]):
     """Backbone, pixel decoder and predictor under the official names."""
 
-    def __init__(self, config: Config, text_width: int, clip: Any = None) -> None:
-        super().__init__()
-        self.backbone = ResNet(
-            config.depth,
-            "basic",
-            blocks=config.stage_blocks,
-            width=config.stem_width,
-            norm=config.norm,
-            pool=config.pool,
-            res5_stride=config.res5_stride,
+    def __init__(self, config: Config, text_width: int, clip: nn.Module | None = None) -> None:
+        super().__init__(
+            config.resnet(),
+            config.pyramid,
+            lambda channels: Predictor(config, channels, text_width, clip),
         )
-        channels = self.backbone.channels
-        self.sem_seg_head = nn.ModuleDict(
-            {
-                "pixel_decoder": PixelDecoder(channels, config.pyramid),
-                "predictor": Predictor(config, channels[-1], text_width, clip),
-            }
-        )
-
-    @property
-    def predictor(self) -> Predictor:
-        """The part that knows about classes."""
-        part = self.sem_seg_head["predictor"]
-        assert isinstance(part, Predictor)
-        return part
 
     def forward(self, images: Tensor, text: Tensor, every: bool = False) -> Predictions:
-        """Masks and class logits.
-
-        Args:
-            images: (B, 3, H, W) normalised, H and W multiples of 32.
-            text: (K, E) unit vectors.
-            every: give the predictions after every decoder layer, as deep supervision needs them.
-        """
-        maps = self.backbone(images)
-        features = self.sem_seg_head["pixel_decoder"](maps)
-        held = self.predictor.decode(maps["res5"])
-        held = held if every else held[-1:]
-        return Predictions(self.predictor.classify(held, text), self.predictor.masks(held, features))
+        """Masks and class logits; arguments as those of `draw`, and (K, E) unit vectors."""
+        held, masks = self.draw(images, every)
+        return Predictions(self.predictor.classify(held, text), masks)

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from ovbench.core.errors import unknown
 from ovbench.nn.clip import ClipPair
-from ovbench.nn.dense import own_features
 from ovbench.nn.maskformer import enlarge
-from ovbench.nn.pooled import encode_images
-from ovbench.nn.regions import encode_crops, mean_under, roi_align, tight_boxes, tower_size
+from ovbench.nn.regions import look_at_crops, look_at_frame, roi_align, tight_boxes
 
 STYLES = ("cropmask", "crop", "mask", "frame")
 """A mask's region as CLIP sees it:
@@ -80,10 +78,5 @@ class Regions:
 def encode_regions(clip: ClipPair, regions: Regions, batch: int) -> Tensor:
     """(Q, E) CLIP features, not normalised; equal crops are encoded once."""
     if regions.style == "frame":
-        return mean_under(own_features(clip, regions.image[None])[0], regions.masks)
-    return encode_crops(regions.crop, regions.keys(), lambda crops: encode_images(clip.model, crops), batch)
-
-
-def crop_size(clip: ClipPair) -> tuple[int, int]:
-    """The size that the image tower was trained on."""
-    return tower_size(clip.model.visual)
+        return look_at_frame(clip, regions.image, regions.masks)
+    return look_at_crops(clip, regions.crop, regions.keys(), batch)

@@ -1,188 +1,124 @@
-"""The whole of zsseg under the official names: backbone, mask head, and CLIP for classes and regions.
-
-Source: Xu et al., ECCV 2022; zsseg.baseline, mask_former/zero_shot_mask_former_model.py.
-"""
+"""zsseg together with its CLIP: two opinions about each mask, and the scores they make."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import cast
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
-from ovbench.core.errors import UserError, unknown
-from ovbench.nn.checkpoint import apply, load_weights, modern_head_names
-from ovbench.nn.clip import ClipPair, fresh_clip, hash_state, load_clip
-from ovbench.nn.detr import MLP, MaskPredictor, Predictions
-from ovbench.nn.fpn import PixelDecoder
-from ovbench.nn.resnet import ResNet
-from ovbench.nn.seeded import named_values
+from ovbench.core.types import Image
+from ovbench.nn.maskformer import clip_pixels, combine_probs, enlarge, normalise_pixels, pad, postprocess
+from ovbench.nn.maskmodel import MaskModel
+from ovbench.protocol.vocabulary import Vocabulary
 
-from .adapter import Adapter
-from .config import SAME, Config
-
-METHOD = "zsseg"
-BACKBONES: dict[str, Callable[[], ResNet]] = {
-    "r50": lambda: ResNet(50),
-    "r101c": lambda: ResNet(101, "deeplab", (1, 2, 4)),
-    "world": lambda: ResNet(blocks=(1, 1, 1, 1), width=16, norm="group", pool=False, res5_stride=1),
-}
-ADAPTERS = ("clip_adapter", "_region_clip_adapter")
-CLIP_NAMES = tuple(f"{a}.clip_model." for a in ADAPTERS)
-CONSTANTS = ("criterion.", *(f"{a}.pixel_{k}" for a in ADAPTERS for k in ("mean", "std")))
-"""Names in official checkpoints that no result depends on: the loss weights, and CLIP's fixed statistics."""
+from .config import Config
+from .model import ADAPTERS, ZsSegNet
 
 
-class Predictor(MaskPredictor):
-    """Queries with a vector in CLIP's space; names as in `MaskPredictor`, and `class_embed`."""
+@dataclass(frozen=True)
+class Opinions:
+    """What is known of one image's queries, at the network's input size (H, W).
 
-    def __init__(self, channels: int, config: Config, embed: int) -> None:
-        super().__init__(
-            channels,
-            config.queries,
-            config.dim,
-            config.heads,
-            config.ffn,
-            config.layers,
-            config.pyramid,
-            config.dropout,
-        )
-        self.class_embed = MLP(config.dim, config.class_hidden, embed, 2)
-
-
-class Network(nn.Module):
-    """zsseg with its CLIP.
-
-    The embedded two-tower models are shared by all methods and stay in their own files; any other CLIP is
-    part of the weights, as it is in official checkpoints.
-
-    Args:
-        clip_weights: a CLIP file of its own, for checkpoints that hold none.
+    `query` (Q, K + 1) logits, the last column "no object"; `masks` (Q, H, W) probabilities;
+    `region` (V, K) logits of the masks that are not empty; `valid` (Q,) bool, which these are.
+    Without a look at regions `region` is empty and `valid` all False.
     """
 
-    def __init__(self, config: Config, clip_weights: Path | None = None, device: str = "cpu") -> None:
-        super().__init__()
-        if config.backbone not in BACKBONES:
-            raise unknown("backbone", config.backbone, BACKBONES)
-        self.config = config
-        self.has_clip = clip_weights is not None or config.shared_clip
-        self.trained_on: tuple[str, ...] = ()  # classes whose masks the weights were trained on, where known
-        self.backbone = BACKBONES[config.backbone]()
-        self.clip_adapter = Adapter(self._towers(clip_weights, device), config.prompt, config.prompt_length)
-        embed = self.clip_adapter.non_object_embedding.shape[1]
-        channels = self.backbone.channels
-        self.sem_seg_head = nn.ModuleDict(
-            {
-                "pixel_decoder": PixelDecoder(channels, config.pyramid),
-                "predictor": Predictor(channels[-1], config, embed),
-            }
-        )
-        if config.region_prompt != SAME:
-            pair = self._towers(clip_weights, device)
-            self._region_clip_adapter = Adapter(pair, config.region_prompt, config.prompt_length)
-        self.to(device)
+    query: Tensor
+    masks: Tensor
+    region: Tensor
+    valid: Tensor
 
-    @property
-    def device(self) -> torch.device:
-        """Where the network computes."""
-        return self.clip_adapter.clip.device
 
-    @property
-    def adapters(self) -> list[Adapter]:
-        """The adapter of the queries, and the regions' own where there is one."""
-        return [m for m in (getattr(self, name, None) for name in ADAPTERS) if m is not None]
+class Network(MaskModel[Config, ZsSegNet]):
+    """zsseg with its CLIP, or two of them. Which names count as seen matters unless the weight is 0.5."""
 
-    @property
-    def regions(self) -> Adapter:
-        """The adapter that looks at regions."""
-        return self.adapters[-1]
+    method = "zsseg"
+    clip_names = tuple(f"{a}.clip_model." for a in ADAPTERS)
 
-    def forward(self, images: Tensor, text: Tensor, *, every_layer: bool = False) -> Predictions:
-        """Normalised, padded images and class vectors -> what each query says.
+    def build(self) -> ZsSegNet:
+        """The network with its adapters; CLIP is part of the weights unless it is the embedded one."""
+        return ZsSegNet(self.config, self.towers)
+
+    def texts(self, vocabulary: Vocabulary) -> tuple[Tensor, ...]:
+        """(K, E) unit vectors for queries, and for regions where their adapter is another one."""
+        own, regions = self.net.clip_adapter, self.net.regions
+        return tuple(a.text(vocabulary) for a in ((own,) if regions is own else (own, regions)))
+
+    def scores(
+        self, image: Image, texts: tuple[Tensor, ...], seen: Tensor, resize: bool, out_size: tuple[int, int]
+    ) -> Tensor:
+        """(K, h, w), not negative; they need not add up to 1."""
+        return self.assemble(self.opinions(image, texts, resize), seen, out_size)
+
+    @torch.inference_mode()
+    def opinions(self, image: Image, texts: tuple[Tensor, ...], resize: bool = True) -> Opinions:
+        """Everything before the ensemble, see `Opinions`."""
+        pixels = self.pixels(image, resize)
+        padded = pad(normalise_pixels(pixels))
+        said = self.net(padded, texts[0])
+        height, width = pixels.shape[-2:]
+        masks = enlarge(said.masks[0], padded.shape[-2:])[0, :, :height, :width].sigmoid()
+        valid = torch.zeros(len(masks), dtype=torch.bool, device=masks.device)
+        region = masks.new_zeros(0, len(texts[-1]))
+        if self.config.ensemble:
+            region, valid = self.look(pixels, masks > self.config.mask_threshold, texts[-1])
+        return Opinions(said.logits[0, 0], masks, region, valid)
+
+    def look(self, pixels: Tensor, masks: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """CLIP's logits (V, K) of the masks that are not empty, and which these are.
 
         Args:
-            images: (B, 3, H, W), ImageNet's statistics, sides multiples of 32.
-            text: (K, E) unit vectors of the classes, as `clip_adapter.text` gives them.
-            every_layer: also after the decoder's earlier layers, for training.
-
-        Returns:
-            Logits (L, B, Q, K + 1) and mask logits (L, B, Q, H / 4, W / 4), L = 1 or the number of layers.
+            pixels: (1, 3, H, W) 0..255.
+            masks: (Q, H, W) bool.
         """
-        maps = self.backbone(images)
-        features = self.sem_seg_head["pixel_decoder"](maps)
-        predictor = cast(Predictor, self.sem_seg_head["predictor"])
-        held = predictor.decode(maps["res5"])
-        held = held if every_layer else held[-1:]
-        logits = self.clip_adapter.similarities(
-            predictor.class_embed(held), self.clip_adapter.with_void(text)
-        )
-        return Predictions(logits, predictor.masks(held, features))
+        regions, shown = self.net.regions, clip_pixels(self.net.regions.clip, pixels)[0]
+        if self.config.region_look == "frame":
+            vectors, valid = regions.under(shown, masks)
+        else:
+            vectors, valid = regions.regions(shown, masks, self.config.region_batch)
+        return regions.similarities(F.normalize(vectors, dim=-1), text), valid
 
-    def load_official(self, state: Mapping[str, Tensor]) -> None:
-        """Take weights by official name, strictly.
+    @torch.inference_mode()
+    def assemble(self, found: Opinions, seen: Tensor, out_size: Sequence[int]) -> Tensor:
+        """Opinions of the queries -> (K, h, w) scores.
 
-        CLIP's may be missing where it was given by itself; then those in `state` are not looked at either.
-
-        Raises:
-            UserError: lists the names that do not fit, or says that CLIP's are missing.
+        Masks and classes are combined at the network's input size, and the sum is resized.
         """
-        state = modern_head_names(state)
-        inside = [n for n in state if n.startswith(CLIP_NAMES)]
-        if self.has_clip:
-            apply(self, state, ignore=(*CONSTANTS, *CLIP_NAMES))
-            return
-        if not inside:
-            raise UserError(
-                "this checkpoint holds no CLIP, and none was given",
-                hint=f"--set clip_weights=FILE with the weights of {self.config.clip} under OpenAI's names "
-                "(safetensors, or a torch file of a state dict)",
-            )
-        apply(self, state, ignore=CONSTANTS)
-        for adapter in self.adapters:
-            adapter.clip.weights_id = hash_state(adapter.clip.model.state_dict())
+        masks = found.masks[found.valid] if self._regions_alone else found.masks
+        scores = combine_probs(self.weigh(found, seen), masks)
+        return postprocess(scores, masks.shape[-2:], out_size)
 
-    def fill_by_name(self) -> None:
-        """Name-seeded weights for all but a CLIP that was given."""
-        kept = CLIP_NAMES if self.has_clip else ()
-        with torch.no_grad():
-            for name, tensor in self.state_dict(keep_vars=True).items():
-                if tensor.is_floating_point() and not name.startswith(kept):
-                    tensor.copy_(named_values(name, tuple(tensor.shape)))
-        if not self.has_clip:
-            for prefix, adapter in zip(CLIP_NAMES, self.adapters, strict=False):
-                adapter.clip.weights_id = f"name-seeded {prefix}"
+    @property
+    def _regions_alone(self) -> bool:
+        return self.config.ensemble and self.config.ensemble_weight == 0
 
-    def _towers(self, weights: Path | None, device: str) -> ClipPair:
-        if self.has_clip:
-            return load_clip(self.config.clip, weights, device)
-        return fresh_clip(self.config.clip, device)
+    def weigh(self, found: Opinions, seen: Tensor) -> Tensor:
+        """Class weights (Q, K) of the queries; (V, K) where only regions count.
+
+        The query's "no object" is dropped after the softmax, the region's never enters it. An empty mask has
+        1 for the region's part.
+        """
+        query = found.query.softmax(-1)[:, :-1]
+        if not self.config.ensemble:
+            return query
+        region = found.region.softmax(-1)
+        if self._regions_alone:
+            return region
+        filled = torch.ones_like(query)
+        filled[found.valid] = region
+        return combine_opinions(query, filled, seen, self.config.ensemble_weight)
 
 
-def load_network(
-    config: Config, weights: Path | None, clip_weights: Path | None, device: str, variant: str = ""
-) -> Network:
-    """A network in evaluation mode; without weights they are name-seeded.
+def combine_opinions(query: Tensor, region: Tensor, seen: Tensor, weight: float) -> Tensor:
+    """Geometric mixture of two opinions: query^w region^(1-w) where seen, query^(1-w) region^w elsewhere.
 
-    Raises:
-        UserError: weights of another method or variant, or names and shapes that do not fit.
+    Args:
+        query, region: (Q, K) probabilities.
+        seen: (K,) bool.
     """
-    network = Network(config, clip_weights, device)
-    if weights is None:
-        network.fill_by_name()
-    else:
-        state, header = load_weights(weights)
-        if header.get("method", METHOD) != METHOD:
-            raise UserError(f"these are weights of '{header['method']}', not of {METHOD}", where=weights)
-        trained = header.get("variant", variant)
-        if variant and trained != variant:
-            raise UserError(
-                f"these weights were trained as variant '{trained}', not '{variant}'",
-                where=weights,
-                hint=f"--variant {trained}",
-            )
-        network.load_official(state)
-        network.trained_on = tuple(json.loads(header.get("classes", "[]")))
-    return network.eval().requires_grad_(False)
+    power = torch.where(seen, weight, 1 - weight).to(query)
+    return query**power * region ** (1 - power)

@@ -20,9 +20,12 @@ from ovbench.core.errors import UserError
 from ovbench.core.types import Image
 from ovbench.methods.base import Setup
 from ovbench.nn.checkpoint import apply, load_weights
+from ovbench.nn.conv import FrozenBatchNorm
 from ovbench.nn.criterion import Criterion, Truth
 from ovbench.nn.detr import Predictions
+from ovbench.nn.maskconfig import MaskConfig
 from ovbench.nn.maskformer import MULTIPLE, normalise_pixels, to_pixels
+from ovbench.nn.maskmodel import MaskModel
 from ovbench.nn.matching import Weights
 from ovbench.nn.points import Sampling
 from ovbench.nn.pretext import naming_loss
@@ -43,6 +46,8 @@ class Batch:
 class MaskTraining(ABC):
     """A task for `engine.train`. A method gives its network (`build`) and what it says of a batch (`predict`).
 
+    `config`, `network` and `net` are those of the method, once `open_network` has made them.
+
     Options that every card must have, official values in brackets: `steps`, `rate` (1e-4), `backbone_rate`
     (0.1, a factor), `backbone_share` (0; where no ImageNet weights are at hand, this share of the steps trains
     the backbone alone, by `naming_loss`), `warmup` (0 steps), `decay` (1e-4), `gradient` (0.01, the largest
@@ -51,6 +56,9 @@ class MaskTraining(ABC):
     """
 
     method: str
+    config: Any
+    network: Any
+    net: Any
 
     def __init__(self, setup: Setup, seed: int, steps: int | None) -> None:
         if setup.protocol is None or setup.open_split is None:
@@ -74,18 +82,40 @@ class MaskTraining(ABC):
     def build(self) -> nn.Module:
         """The network to train, fresh; parameters that stay as they are do not require gradients."""
 
+    def open_network(self, model: type[MaskModel[Any, Any]], config: MaskConfig) -> None:
+        """A network to start from: pre-trained CLIP, the backbone from its file, the rest fresh.
+
+        Raises:
+            UserError: a pre-trained part that is needed was not given.
+        """
+        given = str(self.options["clip_weights"])
+        if not given and not config.shared_clip:
+            raise UserError(
+                f"training '{self.setup.variant}' starts from a pre-trained CLIP ({config.clip}), "
+                "and none was given",
+                hint="--set clip_weights=FILE (OpenAI's names); or --variant world, which needs none",
+            )
+        self.config = config
+        self.network = model(config, Path(given) if given else None, self.setup.device)
+        self.net = self.network.net
+        for part in (
+            self.net.backbone,
+            self.net.sem_seg_head["pixel_decoder"],
+            self.net.predictor.transformer,
+        ):
+            start_values(part)
+        frozen = any(isinstance(part, FrozenBatchNorm) for part in self.backbone.modules())
+        load_backbone(self.backbone, self.setup, not frozen)
+
     @property
-    @abstractmethod
     def backbone(self) -> nn.Module:
         """The part of the network that gives maps "res2" to "res5" of images with ImageNet's statistics."""
+        found: nn.Module = self.net.backbone
+        return found
 
     @abstractmethod
     def predict(self, batch: Batch) -> Predictions:
         """What the network says after every decoder layer, K the seen classes."""
-
-    @abstractmethod
-    def config_json(self) -> str:
-        """The network's configuration, for the header of the weights."""
 
     @property
     def device(self) -> torch.device:
@@ -156,7 +186,7 @@ class MaskTraining(ABC):
         return {
             "method": self.method,
             "variant": self.setup.variant,
-            "config": self.config_json(),
+            "config": self.config.to_json(),
             "options": json.dumps(dict(self.options), sort_keys=True),
             "protocol": protocol.id,
             "protocol_hash": protocol.hash,

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ovbench.core.types import Image
 
+from .clip import ClipPair
+
 MULTIPLE = 32
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -52,6 +54,12 @@ def normalise_pixels(
     """(B, 3, H, W) 0..255 -> (pixels - mean) / std per channel."""
     centre = torch.tensor(mean, device=pixels.device).view(3, 1, 1)
     return (pixels - centre) / torch.tensor(std, device=pixels.device).view(3, 1, 1)
+
+
+def clip_pixels(clip: ClipPair, pixels: Tensor) -> Tensor:
+    """(B, 3, H, W) 0..255 -> with CLIP's statistics."""
+    mean, std = ([v * 255 for v in values] for values in (clip.mean, clip.std))
+    return normalise_pixels(pixels, mean, std)
 
 
 def pad(x: Tensor, multiple: int = MULTIPLE) -> Tensor:

@@ -13,6 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .clip import ClipPair
+from .dense import own_features
+from .pooled import encode_images
+
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels, ends exclusive."""
 
@@ -138,6 +142,25 @@ def encode_crops(
         parts.append(encode(torch.stack([crop(i) for i in makers[start : start + batch]])))
     encoded = torch.cat(parts)
     return encoded[torch.tensor([rank[key] for key in keys], device=encoded.device)]
+
+
+def look_at_crops(
+    clip: ClipPair, crop: Callable[[int], Tensor], keys: Sequence[Hashable], batch: int
+) -> Tensor:
+    """`encode_crops` with a CLIP's image tower: (N, E), not normalised."""
+    return encode_crops(crop, keys, lambda crops: encode_images(clip.model, crops), batch)
+
+
+def look_at_frame(clip: ClipPair, image: Tensor, masks: Tensor) -> Tensor:
+    """Regions from one dense look at the whole frame, see `mean_under`: (Q, E).
+
+    For towers that were trained on local features at one scale, such as the world's; no official code does so.
+
+    Args:
+        image: (3, H, W) with CLIP's statistics.
+        masks: (Q, H, W) bool.
+    """
+    return mean_under(own_features(clip, image[None])[0], masks)
 
 
 def tower_size(visual: object) -> tuple[int, int]:

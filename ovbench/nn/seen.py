@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ovbench.core.errors import unknown
 from ovbench.protocol.vocabulary import Vocabulary
@@ -17,6 +19,57 @@ SEEN_RULES = ("flags", "flags-or-names", "names", "none")
 - "names": a name (or a part of it between commas, or a synonym) is one of the training names.
 - "none": every name is unseen.
 """
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which names of a vocabulary count as seen, and what decided it.
+
+    Attributes:
+        flags: one per name.
+        names: those that count as seen.
+        rule: one of `SEEN_RULES`.
+        trained: which training names decided ("coco-stuff-156", or "the weights' own"); "" where they did not.
+        contrary: names that count as seen although the vocabulary calls them unseen.
+    """
+
+    flags: tuple[bool, ...]
+    names: tuple[str, ...]
+    rule: str
+    trained: str = ""
+    contrary: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """For a manifest; with a remark for tables where training names decided."""
+        facts: dict[str, Any] = {"seen_rule": self.rule, "seen_names": list(self.names)}
+        if not self.trained:
+            return facts
+        which = ", ".join(self.names) or "none of them"
+        remark = f"seen_rule={self.rule}: names count as seen by training names ({self.trained}): {which}."
+        if self.contrary:
+            remark += f" The protocol calls of these unseen: {', '.join(self.contrary)}."
+        return {**facts, "seen_by_training_names": self.trained, "remark": remark}
+
+
+def decide(vocabulary: Vocabulary, rule: str, own: Sequence[str], listed: str) -> Seen:
+    """Apply a rule.
+
+    Args:
+        own: training names that the weights bring along; empty where they say nothing.
+        listed: otherwise this list's (see `training_names`), read only where the rule needs names.
+
+    Raises:
+        UserError: an unknown rule, or an unknown list where one is needed.
+    """
+    asks = rule == "names" or (rule == "flags-or-names" and vocabulary.seen is None)
+    trained = tuple(own) or (training_names(listed) if asks else ())
+    flags = seen_flags(vocabulary, rule, trained)
+    names = tuple(n for n, f in zip(vocabulary.names, flags, strict=True) if f)
+    if not asks:
+        return Seen(flags, names, rule)
+    said = vocabulary.seen or (True,) * len(flags)
+    contrary = tuple(n for n, f, s in zip(vocabulary.names, flags, said, strict=True) if f and not s)
+    return Seen(flags, names, rule, "the weights' own" if own else listed, contrary)
 
 
 def training_names(which: str) -> tuple[str, ...]:

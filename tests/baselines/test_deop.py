@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from ovbench.baselines.deop.config import Config
 from ovbench.baselines.deop.heatmap import HeatmapDecoder, MaskedGather, OutLayer
 from ovbench.baselines.deop.model import severance
-from ovbench.baselines.deop.network import Network, load_network
+from ovbench.baselines.deop.network import Network
 from ovbench.baselines.deop.segmenter import DeOPSegmenter, build
 
 from ovbench.core.errors import UserError
@@ -34,7 +35,7 @@ def card() -> Card:
 @pytest.fixture(scope="module")
 def network(card: Card) -> Network:
     """The world's size, filled; tests do not change it."""
-    return load_network(Config.from_options(_options(card, "world")), None, None, "cpu")
+    return Network.load(Config.from_options(_options(card, "world")), None)
 
 
 def _options(card: Card, variant: str, **changes: Any) -> Mapping[str, Any]:
@@ -96,7 +97,7 @@ def test_names_of_the_heatmap_decoder() -> None:
 def test_what_a_criterion_is_given(network: Network) -> None:
     pixels = torch.from_numpy(_image(64, 96)).permute(2, 0, 1)[None].float().repeat(2, 1, 1, 1)
     images, seen_by_clip = network.inputs(pixels)
-    text = network.text(NAMES)
+    text = network.texts(NAMES)[0]
     with torch.no_grad():
         found = network.net(images, seen_by_clip, text, every=True)
         alone = network.net(images[:1], seen_by_clip[:1], text)
@@ -110,7 +111,7 @@ def test_gradients_reach_what_deop_trains(card: Card) -> None:
     network = Network(Config.from_options(_options(card, "world")))
     net = network.net.train().requires_grad_(True)
     images, seen_by_clip = network.inputs(torch.from_numpy(_image(64, 64)).permute(2, 0, 1)[None].float())
-    found = net(images, seen_by_clip, network.text(NAMES), every=True)
+    found = net(images, seen_by_clip, network.texts(NAMES)[0], every=True)
     (found.final.logits.logsumexp(-1).mean() + found.proposals.logits.logsumexp(-1).mean()).backward()
     learned = [
         net.clip_adapter.clip_model.visual.learned_position,
@@ -201,4 +202,4 @@ def test_every_variant_of_the_card_configures(card: Card) -> None:
     for variant in card.variants:
         config = Config.from_options(_options(card, variant))
         assert config.shared_clip == (variant == "world")
-    assert set(card.options) - {"clip_weights"} >= set(Config.__dataclass_fields__)
+    assert set(card.options) - {"clip_weights"} >= {f.name for f in fields(Config)}

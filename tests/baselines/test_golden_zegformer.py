@@ -129,7 +129,7 @@ def test_regions_of_made_up_masks(case: Case, golden_root: Path) -> None:
         return
     recorded = np.load(golden_root / "zegformer" / "region_synthetic.npz", allow_pickle=False)
     case.prepare(meta)
-    network, seen = case.network, torch.tensor(case.segmenter.seen)
+    network, seen = case.network, case.segmenter.seen
     _near(case.segmenter.region_text, recorded["text_features_clip"])
     masks = torch.from_numpy(recorded["in_pred_masks"])[None]
     logits = enlarge(masks, PADDED)[0]

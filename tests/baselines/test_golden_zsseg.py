@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ovbench.baselines.zsseg.network import CONSTANTS
-from ovbench.baselines.zsseg.segmenter import Opinions, ZsSeg
+from ovbench.baselines.zsseg.network import Opinions
+from ovbench.baselines.zsseg.segmenter import ZsSeg
 
 from ovbench.methods.create import create
-from ovbench.nn.maskformer import normalise_pixels, pad, resize_shortest, to_pixels
+from ovbench.nn.maskformer import clip_pixels, normalise_pixels, pad, resize_shortest, to_pixels
+from ovbench.nn.maskmodel import CONSTANTS
 from ovbench.nn.regions import tight_boxes
 from ovbench.protocol.vocabulary import Vocabulary
 
@@ -106,7 +107,7 @@ def test_names_and_shapes(case: Case) -> None:
 
 
 def test_text(case: Case) -> None:
-    adapter = case.method.network.clip_adapter
+    adapter = case.method.network.net.clip_adapter
     with torch.no_grad():
         close(adapter.with_void(case.method.text), case.arrays["small_text_classifier"])
     tokens = adapter.clip.tokenizer(case.meta["vocabulary"]).numpy()
@@ -117,13 +118,13 @@ def test_text(case: Case) -> None:
 def small(case: Case) -> Opinions:
     """What the method makes of the small image, which is not resized; flags come in later."""
     case.method.prepare(case.vocabulary())
-    return case.method.opinions(case.small(), resize=False)
+    return case.method.network.opinions(case.small(), case.method.texts, resize=False)
 
 
 @pytest.mark.parametrize("name", ["small_", "small_flag_"])
 def test_small_image(case: Case, small: Opinions, name: str) -> None:
     case.method.prepare(case.vocabulary(flags="flag" in name))
-    scores = case.method.assemble(small, case.meta["small_out_hw"]).numpy()
+    scores = case.method.network.assemble(small, case.method.seen, case.meta["small_out_hw"]).numpy()
     close(scores[:, ::2, ::2], case.arrays[name + "sem_seg"], REGIONS)
     same_labels(scores, case.arrays[name + "argmax"])
     assert np.array_equal(small.valid, case.arrays["small_valid"])
@@ -150,7 +151,7 @@ def full(case: Case) -> Full:
     image = recorded_image(meta["image_seed"], meta["image_hw"], meta["image_sha256"])
     case.method.prepare(case.vocabulary())
     resized = resize_shortest(image, config.short_side, config.long_side)
-    return Full(case, resized, case.method.opinions(image))
+    return Full(case, resized, case.method.network.opinions(image, case.method.texts))
 
 
 def test_resizing(full: Full) -> None:
@@ -163,13 +164,15 @@ def test_full_image(full: Full) -> None:
     arrays, found = full.case.arrays, full.found
     close(found.query, arrays["class_logits"])
     assert np.array_equal(found.valid, arrays["valid"])
-    scores = full.case.method.assemble(found, full.case.meta["image_hw"]).numpy()
+    scores = full.case.method.network.assemble(
+        found, full.case.method.seen, full.case.meta["image_hw"]
+    ).numpy()
     close(scores[:, ::8, ::8], arrays["sem_seg_stride8"], REGIONS)
     same_labels(scores, arrays["argmax"])
 
 
 def test_stages(full: Full) -> None:
-    arrays, network = full.case.arrays, full.case.method.network
+    arrays, network = full.case.arrays, full.case.method.network.net
     images = pad(normalise_pixels(to_pixels(full.resized)))
     with torch.inference_mode():
         maps = network.backbone(images)
@@ -184,13 +187,13 @@ def test_stages(full: Full) -> None:
 def test_crops(full: Full) -> None:
     arrays, network = full.case.arrays, full.case.method.network
     masks = full.found.masks > network.config.mask_threshold
-    regions, image = network.regions, to_pixels(full.resized)[0]
+    regions = network.net.regions
     boxes, _ = tight_boxes(masks)
-    pixels = regions.normalise(image)
+    pixels = clip_pixels(network.clip, to_pixels(full.resized))[0]
     crops = torch.stack([regions.crop(pixels, masks[i], boxes[i].tolist()) for i in range(0, 100, 25)])
     golden = arrays["region_input_q25"]
     off = np.abs(crops[:, :, ::8, ::8].numpy() - golden) > TIGHT * np.abs(golden).max()
     assert off.mean() <= 1 - AGREE
     with torch.inference_mode():
-        vectors, _ = regions.regions(image, masks[::5])
+        vectors, _ = regions.regions(pixels, masks[::5])
     close(torch.nn.functional.normalize(vectors, dim=-1), arrays["region_features_q5"], REGIONS)

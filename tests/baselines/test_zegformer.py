@@ -12,7 +12,7 @@ import torch
 from ovbench.baselines.zegformer.config import Config
 from ovbench.baselines.zegformer.ensemble import class_scores
 from ovbench.baselines.zegformer.model import ZegFormer
-from ovbench.baselines.zegformer.network import CLIP_NAMES, Network, load_network
+from ovbench.baselines.zegformer.network import Network
 from ovbench.baselines.zegformer.regions import Regions, encode_regions, region_boxes
 from ovbench.baselines.zegformer.segmenter import ZegFormerSegmenter, build
 
@@ -140,7 +140,7 @@ def test_predictions_of_every_layer_for_training(card: Card) -> None:
 def test_empty_masks_are_encoded_once(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
     network = _world(card).network
     seen: list[int] = []
-    import ovbench.baselines.zegformer.regions as module
+    import ovbench.nn.regions as module
 
     def counting(model: Any, crops: torch.Tensor) -> torch.Tensor:
         seen.append(len(crops))
@@ -183,7 +183,7 @@ def config(card: Card) -> Config:
 
 @pytest.fixture(scope="module")
 def network(config: Config) -> Network:
-    return load_network(config, None, None, "cpu")
+    return Network.load(config, None)
 
 
 def test_with_clip(config: Config, network: Network, tmp_path: Path) -> None:
@@ -192,26 +192,26 @@ def test_with_clip(config: Config, network: Network, tmp_path: Path) -> None:
         {"model": {**state, "module.criterion.empty_weight": torch.ones(4)}, "iteration": 3},
         tmp_path / "w",
     )
-    loaded = load_network(config, tmp_path / "w", None, "cpu")
+    loaded = Network.load(config, tmp_path / "w")
     assert loaded.clip_given
     assert torch.equal(loaded.net.predictor.bg_feature, network.net.predictor.bg_feature)
 
 
 def test_without_clip(config: Config, network: Network, tmp_path: Path) -> None:
-    state = {k: v for k, v in network.net.state_dict().items() if not k.startswith(CLIP_NAMES)}
+    state = {k: v for k, v in network.net.state_dict().items() if not k.startswith(Network.clip_names)}
     save_weights(tmp_path / "w", state, {})
     with pytest.raises(UserError, match="holds no CLIP") as caught:
-        load_network(config, tmp_path / "w", None, "cpu")
+        Network.load(config, tmp_path / "w")
     assert "clip_weights" in str(caught.value.hint)
     tower = {k: v + 0.01 for k, v in network.clip.model.state_dict().items()}
     save_weights(tmp_path / "clip", tower, {})
-    loaded = load_network(config, tmp_path / "w", tmp_path / "clip", "cpu")
+    loaded = Network.load(config, tmp_path / "w", tmp_path / "clip")
     assert torch.equal(loaded.clip.model.text_projection, tower["text_projection"])
 
 
 def test_half_a_clip_is_refused(network: Network) -> None:
     state = dict(network.net.state_dict())
-    state.pop(f"{CLIP_NAMES}text_projection")
+    state.pop(f"{Network.clip_names[0]}text_projection")
     with pytest.raises(
         UserError, match=r"1 missing \(sem_seg_head\.predictor\.clip_model\.text_projection\)"
     ):
@@ -228,4 +228,4 @@ def test_old_head_names_and_misfits(network: Network) -> None:
 def test_weights_of_another_method(card: Card, tmp_path: Path) -> None:
     save_weights(tmp_path / "w", {"a": torch.zeros(1)}, {"method": "ov2vss"})
     with pytest.raises(UserError, match="weights of 'ov2vss'"):
-        load_network(Config.from_options(_options(card, "world")), tmp_path / "w", None, "cpu")
+        Network.load(Config.from_options(_options(card, "world")), tmp_path / "w")

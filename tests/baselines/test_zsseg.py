@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from ovbench.baselines.zsseg.config import PROMPTS, Config
-from ovbench.baselines.zsseg.network import Network
-from ovbench.baselines.zsseg.segmenter import Opinions, ZsSeg, combine_opinions
+from ovbench.baselines.zsseg.network import Network, Opinions, combine_opinions
+from ovbench.baselines.zsseg.segmenter import ZsSeg
 
 from ovbench.core.errors import UserError
 from ovbench.methods.create import create
 from ovbench.methods.registry import card
 from ovbench.nn.checkpoint import save_weights
+from ovbench.nn.maskformer import clip_pixels
 from ovbench.protocol.templates import load_templates
 from ovbench.protocol.vocabulary import Vocabulary
 
@@ -25,7 +26,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (72, 120, 3)).astype(np.uint8)
 
 
 def world(seen: tuple[bool, ...] | None = None, **options: Any) -> ZsSeg:
-    method = create("zsseg", "world", untrained=True, **options)
+    method = create("zsseg", "world", untrained=True, **{"ensemble": True, **options})
     assert isinstance(method, ZsSeg)
     method.prepare(Vocabulary(NAMES, seen))
     return method
@@ -41,7 +42,7 @@ def opinions(masks: torch.Tensor, valid: list[bool]) -> Opinions:
 
 def test_shapes_and_labels() -> None:
     method = world()
-    found = method.opinions(IMAGE)
+    found = method.network.opinions(IMAGE, method.texts)
     assert found.query.shape == (20, 4) and found.masks.shape == (20, 72, 120)
     assert found.region.shape == (int(found.valid.sum()), 3)
     scores = method.scores(IMAGE)
@@ -52,8 +53,8 @@ def test_shapes_and_labels() -> None:
 
 
 def test_every_layer_speaks_in_training() -> None:
-    network = world().network
-    said = network(torch.zeros(2, 3, 96, 128), torch.eye(64)[:5], every_layer=True)
+    network = world().network.net
+    said = network(torch.zeros(2, 3, 96, 128), torch.eye(64)[:5], every=True)
     assert said.logits.shape == (3, 2, 20, 6) and said.masks.shape == (3, 2, 20, 48, 64)
     last = network(torch.zeros(2, 3, 96, 128), torch.eye(64)[:5])
     torch.testing.assert_close(said.logits[-1:], last.logits)
@@ -64,14 +65,14 @@ def test_an_empty_mask_leaves_the_word_to_its_query() -> None:
     method = world(ensemble_weight=0.8)
     found = opinions(torch.rand(3, 8, 8), [True, False, True])
     query = found.query.softmax(-1)[:, :-1]
-    weights = method.weigh(found)
+    weights = method.network.weigh(found, method.seen)
     torch.testing.assert_close(weights[1], query[1] ** 0.2)
     torch.testing.assert_close(weights[[0, 2]], query[[0, 2]] ** 0.2 * found.region.softmax(-1) ** 0.8)
 
 
 def test_no_mask_reaches_the_threshold() -> None:
-    method = world(mask_threshold=1.0)
-    found = method.opinions(IMAGE)
+    method = world(mask_threshold=1.0, ensemble_weight=0.8)
+    found = method.network.opinions(IMAGE, method.texts)
     assert not found.valid.any() and found.region.shape == (0, 3)
     expected = torch.einsum("qk,qhw->khw", found.query.softmax(-1)[:, :-1] ** 0.2, found.masks)
     np.testing.assert_allclose(method.scores(IMAGE), expected.numpy(), rtol=1e-4)
@@ -82,15 +83,15 @@ def test_no_mask_reaches_the_threshold() -> None:
 def test_weight_zero_counts_valid_regions_alone() -> None:
     method = world(ensemble_weight=0.0)
     found = opinions(torch.rand(3, 8, 8), [True, False, True])
-    torch.testing.assert_close(method.weigh(found), found.region.softmax(-1))
+    torch.testing.assert_close(method.network.weigh(found, method.seen), found.region.softmax(-1))
     assert method.scores(IMAGE).shape == (3, 72, 120)
 
 
 def test_without_the_ensemble_no_region_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     method = world(ensemble=False)
-    monkeypatch.setattr("ovbench.baselines.zsseg.adapter.encode_images", None)
-    found = method.opinions(IMAGE)
-    torch.testing.assert_close(method.weigh(found), found.query.softmax(-1)[:, :-1])
+    monkeypatch.setattr("ovbench.nn.regions.encode_images", None)
+    found = method.network.opinions(IMAGE, method.texts)
+    torch.testing.assert_close(method.network.weigh(found, method.seen), found.query.softmax(-1)[:, :-1])
     assert method.scores(IMAGE).shape == (3, 72, 120)
 
 
@@ -115,33 +116,33 @@ def test_who_is_seen(rule: str, flags: tuple[bool, ...] | None, seen: list[bool]
 
 
 def test_equal_masks_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ovbench.baselines.zsseg import adapter
+    from ovbench.nn import regions
 
     seen: list[int] = []
-    encode = adapter.encode_images
+    encode = regions.encode_images
 
     def counting(model: Any, images: torch.Tensor) -> torch.Tensor:
         seen.append(len(images))
         return encode(model, images)
 
-    monkeypatch.setattr(adapter, "encode_images", counting)
+    monkeypatch.setattr(regions, "encode_images", counting)
     masks = torch.zeros(5, 40, 60, dtype=torch.bool)
     masks[1, 3:20, 5:30] = masks[2, 3:20, 5:30] = masks[3, 3:20, 5:31] = True
     masks[4, 3:20, 5:30] = True
     masks[4, 8, 8] = False
     with torch.inference_mode():
-        vectors, valid = world().network.regions.regions(torch.rand(3, 40, 60) * 255, masks)
+        vectors, valid = world().network.net.regions.regions(torch.rand(3, 40, 60), masks)
     assert valid.tolist() == [False, True, True, True, True] and seen == [3]
     assert torch.equal(vectors[0], vectors[1]) and not torch.equal(vectors[0], vectors[3])
 
 
 def test_a_crop_is_mean_outside_its_mask() -> None:
-    adapter = world().network.regions
+    network = world().network
     mask = torch.zeros(40, 60, dtype=torch.bool)
     mask[10:20, 10:20] = True
     mask[30, 50] = True
-    pixels = adapter.normalise(torch.full((3, 40, 60), 255.0))
-    crop = adapter.crop(pixels, mask, (10, 10, 51, 31))
+    pixels = clip_pixels(network.clip, torch.full((1, 3, 40, 60), 255.0))[0]
+    crop = network.net.regions.crop(pixels, mask, (10, 10, 51, 31))
     assert crop.shape == (3, 96, 160) and crop[:, 5, 5].min() > 1 and crop[:, 80, 20].abs().max() == 0
 
 
@@ -152,7 +153,7 @@ def test_padding_changes_nothing_of_the_size() -> None:
 
 def test_its_own_weights_come_back(tmp_path: Path) -> None:
     method = world()
-    state = dict(method.network.state_dict())
+    state = dict(method.network.state())
     assert not any("clip_model" in name for name in state)
     file = tmp_path / "w.safetensors"
     header = {"method": "zsseg", "variant": "world", "classes": json.dumps(["red plain square"])}
@@ -161,6 +162,11 @@ def test_its_own_weights_come_back(tmp_path: Path) -> None:
     assert isinstance(loaded, ZsSeg)
     loaded.prepare(Vocabulary(NAMES))
     assert loaded.seen.tolist() == [True, False, False] and not loaded.untrained
+    facts = loaded.facts()
+    assert facts["seen_by_training_names"] == "the weights' own" and facts["seen_names"] == [
+        "red plain square"
+    ]
+    assert "count as seen by training names" in facts["remark"]
     np.testing.assert_array_equal(
         loaded.scores(IMAGE),
         world((True, False, False)).scores(IMAGE),
@@ -169,7 +175,7 @@ def test_its_own_weights_come_back(tmp_path: Path) -> None:
 
 
 def test_weights_that_do_not_fit(tmp_path: Path) -> None:
-    state = dict(world().network.state_dict())
+    state = dict(world().network.state())
     file = tmp_path / "w.safetensors"
     save_weights(file, state, {"method": "zegformer"})
     with pytest.raises(UserError, match="weights of 'zegformer'"):
@@ -181,7 +187,7 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
 
 def test_official_extras_and_old_head_names_are_taken() -> None:
     method = world()
-    old = {n.replace("pixel_decoder.", ""): v.clone() for n, v in method.network.state_dict().items()}
+    old = {n.replace("pixel_decoder.", ""): v.clone() for n, v in method.network.state().items()}
     extras = {"criterion.empty_weight": torch.ones(28), "clip_adapter.pixel_mean": torch.ones(1, 3, 1, 1)}
     method.load_official({**old, **extras, "clip_adapter.clip_model.logit_scale": torch.ones(())})
 
@@ -203,7 +209,7 @@ def test_values_that_cannot_be(option: dict[str, Any]) -> None:
 
 
 def test_clip_weights_beside_an_embedded_model() -> None:
-    with pytest.raises(UserError, match="take no clip_weights"):
+    with pytest.raises(UserError, match="takes no clip_weights"):
         create("zsseg", "world", untrained=True, clip_weights="clip.pt")
 
 
@@ -237,15 +243,18 @@ def test_named_settings() -> None:
 def test_a_checkpoint_without_clip(tmp_path: Path) -> None:
     config = Config(backbone="r50", clip="ViT-B-32-quickgelu", region_prompt="learned")
     network = Network(config)
-    names = network.state_dict()
+    names = network.state()
     assert names["backbone.stem.conv1.weight"].shape == (64, 3, 7, 7)
     assert "_region_clip_adapter.clip_model.visual.proj" in names
     bare = {n: v for n, v in names.items() if "clip_model" not in n}
+    network.load_official(bare)
+    assert not network.clip_given
+    save_weights(tmp_path / "bare", bare, {})
     with pytest.raises(UserError, match="holds no CLIP"):
-        network.load_official(bare)
+        Network.load(config, tmp_path / "bare")
     file = tmp_path / "clip.safetensors"
-    save_weights(file, network.clip_adapter.clip.model.state_dict(), {})
+    save_weights(file, network.clip.model.state_dict(), {})
     given = Network(config, file)
     given.load_official(bare)
     given.load_official(names)  # what is given by name wins
-    assert given.clip_adapter.clip.weights_id == given.regions.clip.weights_id
+    assert len({clip.weights_id for clip in given.clips}) == 1 and len(given.clips) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ovbench.core.errors import UserError
-from ovbench.nn.seen import seen_flags, training_names
+from ovbench.nn.seen import decide, seen_flags, training_names
 from ovbench.protocol.vocabulary import Vocabulary
 
 NAMES = ("Building", "wall-brick", "road", "sofa, couch", "ghost")
@@ -36,3 +36,20 @@ def test_unknown_names() -> None:
         seen_flags(Vocabulary(NAMES), "flag")
     with pytest.raises(UserError, match="coco-stuff-156"):
         training_names("coco")
+
+
+def test_what_a_run_says_of_it() -> None:
+    flagged = Vocabulary(["road", "wall-brick", "ghost"], seen=["road"])
+    by_flags = decide(flagged, "flags", (), "coco-stuff-156")
+    assert by_flags.facts() == {"seen_rule": "flags", "seen_names": ["road"]}
+    by_names = decide(flagged, "names", (), "coco-stuff-156").facts()
+    assert by_names["seen_names"] == ["wall-brick"]
+    assert by_names["seen_by_training_names"] == "coco-stuff-156"
+    assert "(coco-stuff-156): wall-brick." in by_names["remark"]
+    assert "of these unseen: wall-brick." in by_names["remark"]
+    own = decide(Vocabulary(["road", "ghost"]), "flags-or-names", ("ghost",), "no such list")
+    assert own.flags == (False, True) and own.trained == "the weights' own" and not own.contrary
+    nobody = decide(Vocabulary(["ghost"]), "names", (), "coco-stuff-156")
+    assert "none of them" in nobody.facts()["remark"]
+    with pytest.raises(UserError, match="list of training names"):
+        decide(flagged, "names", (), "")

@@ -1,0 +1,286 @@
+"""What ZegFormer, zsseg and DeOP cost at full size on a CPU, stage by stage, beside their official codes.
+
+    python benchmarks/baselines.py [--method zegformer] [--threads 1] [--quick]
+
+Each method runs in a process of its own, with weights made from names, on one generated frame of the size and with the
+number of names with which the official code was measured. Times are CPU seconds of that process (all its threads), so
+they can be compared across machines that are shared; a stage's time does not hold that of stages inside it. Text
+is encoded once per vocabulary, without a cache from before. Peak memory is that of the whole process with its weights.
+`--quick` runs the small sizes of the same code, which says nothing about cost, only that the script works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+NAMES = (
+    "road",
+    "sidewalk",
+    "building",
+    "wall",
+    "fence",
+    "pole",
+    "traffic light",
+    "sign",
+    "tree",
+    "sky",
+    "person",
+    "car",
+)
+STAGES = (
+    "resize",
+    "backbone",
+    "pixel decoder",
+    "transformer",
+    "masks",
+    "crops",
+    "CLIP image",
+    "combine",
+    "rest",
+)
+
+
+@dataclass(frozen=True)
+class Official:
+    """CPU seconds and memory of an official code; a stage that was not measured by itself is missing."""
+
+    frame: float  # CPU seconds for a frame
+    gib: float
+    text: str  # what its text costs, and when
+    stages: Mapping[str, float]
+    source: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a method is run, as its official code was."""
+
+    variant: str
+    size: tuple[int, int]
+    resize: bool
+    official: Official
+
+
+_SOURCE = "run on two shared CPU cores, torch 2.13 or 2.15, float32, weights made from names, 12 names"
+CASES = {
+    "zegformer": Case(
+        "coco-r101",
+        (470, 630),
+        False,
+        Official(
+            67.0,
+            3.85,
+            "0.13 a prompt, once",
+            {
+                "backbone": 5.5,
+                "pixel decoder": 0.9,
+                "transformer": 1.7,
+                "CLIP image": 54.4,
+                "crops": 1.1,
+                "rest": 3.0,
+            },
+            f"dingjiansw101/ZegFormer at 8cb9e8f, {_SOURCE}, 100 crops",
+        ),
+    ),
+    "zsseg": Case(
+        "r101c-vild-ade150",
+        (480, 640),
+        True,
+        Official(
+            67.0,
+            3.4,
+            "30 to 40, once",
+            {},
+            f"MendelXu/zsseg.baseline at d77c3af, {_SOURCE}, 100 regions",
+        ),
+    ),
+    "deop": Case(
+        "coco-r101",
+        (470, 630),
+        False,
+        Official(
+            11.0,
+            2.05,
+            "1.6, every frame (in the total)",
+            {"backbone": 4.0, "pixel decoder": 0.7, "transformer": 0.4, "CLIP image": 4.6, "rest": 0.1},
+            f"CongHan0808/DeOP at 614454c, {_SOURCE}; backbone 2.9 to 5",
+        ),
+    ),
+}
+
+
+@dataclass
+class Clock:
+    """CPU seconds by stage. Where stages are nested, time counts for the innermost alone."""
+
+    spent: dict[str, float] = field(default_factory=dict)
+    _open: list[str] = field(default_factory=list)
+    _since: float = 0.0
+
+    def _pass(self) -> None:
+        now = time.process_time()
+        if self._open:
+            self.spent[self._open[-1]] = self.spent.get(self._open[-1], 0.0) + now - self._since
+        self._since = now
+
+    def measure(self, stage: str, work: Callable[[], Any]) -> Any:
+        """What `work` gives; its time goes to `stage`."""
+        self._pass()
+        self._open.append(stage)
+        try:
+            return work()
+        finally:
+            self._pass()
+            self._open.pop()
+
+    def watch(self, owner: Any, name: str, stage: str, seen: Callable[..., None] | None = None) -> None:
+        """From now on, time of the function `owner.name` goes to `stage`; `seen` is given its arguments."""
+        inner = getattr(owner, name)
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            if seen is not None:
+                seen(*args)
+            return self.measure(stage, lambda: inner(*args, **kwargs))
+
+        setattr(owner, name, watched)
+
+
+def frame(height: int, width: int) -> Any:
+    """(H, W, 3) uint8: coloured blocks with noise."""
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 256, (height // 32 + 1, width // 32 + 1, 3)).repeat(32, 0).repeat(32, 1)
+    noisy = blocks[:height, :width] + rng.integers(-20, 21, (height, width, 3))
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+def watch_all(clock: Clock, method: str, network: Any) -> list[int]:
+    """Attach the clock to a method's stages; gives the list that sizes of CLIP's batches will go to."""
+    crops: list[int] = []
+    model, regions = import_module("ovbench.nn.maskmodel"), import_module("ovbench.nn.regions")
+    own = import_module(f"ovbench.baselines.{method}.network")
+    clock.watch(model, "resize_shortest", "resize")
+    net = network.net
+    clock.watch(net.backbone, "forward", "backbone")
+    clock.watch(net.sem_seg_head["pixel_decoder"], "forward", "pixel decoder")
+    clock.watch(net.predictor, "decode", "transformer")
+    clock.watch(net.predictor, "masks", "masks")
+    clock.watch(own, "postprocess", "combine")
+    if method == "deop":
+        clock.watch(net, "dense", "CLIP image")
+        clock.watch(own, "combine_enlarged", "combine")
+        return crops
+    clock.watch(own, "enlarge", "masks")
+    clock.watch(own, "combine_probs", "combine")
+    clock.watch(regions, "encode_images", "CLIP image", lambda _, images: crops.append(len(images)))
+    if method == "zegformer":
+        place = import_module("ovbench.baselines.zegformer.regions")
+        clock.watch(place.Regions, "crop", "crops")
+        clock.watch(own, "Regions", "crops")
+    else:
+        place = import_module("ovbench.baselines.zsseg.adapter")
+        for name in ("tight_boxes", "masked_crop", "_key"):
+            clock.watch(place, name, "crops")
+    clock.watch(place, "look_at_frame", "CLIP image")
+    return crops
+
+
+def run(method: str, threads: int, quick: bool) -> dict[str, Any]:
+    """One frame of one method in this process."""
+    import torch
+
+    from ovbench.methods.create import create
+    from ovbench.protocol.vocabulary import Vocabulary
+
+    torch.set_num_threads(threads)
+    case = CASES[method]
+    names = ["red plain square", "blue dotted sky", "cyan checkered floor"] if quick else NAMES
+    segmenter: Any = create(method, "world" if quick else case.variant, untrained=True)
+    clock = Clock()
+    crops = watch_all(clock, method, segmenter.network)
+    clock.measure("text", lambda: segmenter.prepare(Vocabulary(names)))
+    text = clock.spent.pop("text")
+    image = frame(*((96, 160) if quick else case.size))
+    resize = case.resize and not quick
+    scores = clock.measure("rest", lambda: segmenter.scores(image, resize=resize))
+    if not np.isfinite(scores).all():
+        sys.exit(f"{method}: scores that are not finite")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    return {"stages": clock.spent, "text": text, "gib": peak, "crops": sum(crops), "names": len(names)}
+
+
+def apart(method: str, threads: int, quick: bool) -> dict[str, Any]:
+    """`run` in a process of its own, with an empty cache."""
+    with tempfile.TemporaryDirectory() as cache:
+        threaded = {"OMP_NUM_THREADS": str(threads), "OVBENCH_CACHE": cache}
+        command = [sys.executable, __file__, "--method", method, "--threads", str(threads), "--inside"]
+        done = subprocess.run(
+            command + ["--quick"] * quick, env={**os.environ, **threaded}, capture_output=True, text=True
+        )
+    if done.returncode:
+        sys.exit(f"{method}: {done.stderr.strip()}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def show(method: str, found: Mapping[str, Any], threads: int, quick: bool) -> None:
+    """A table in Markdown."""
+    case, official = CASES[method], CASES[method].official
+    size = (96, 160) if quick else case.size
+    looked = f", {found['crops']} crops seen by CLIP" if found["crops"] else ""
+    print(f"\n**{method}**, {'world' if quick else case.variant}, {size[0]}x{size[1]}", end="")
+    print(f"{' resized' * (case.resize and not quick)}, {found['names']} names{looked}; threads: {threads}\n")
+    print("| CPU seconds | ours | official | official / ours |\n|---|---|---|---|")
+    rows = [(s, found["stages"].get(s), official.stages.get(s)) for s in STAGES]
+    total = sum(found["stages"].values())
+    for name, ours, theirs in [*rows, ("a frame", total, official.frame)]:
+        if ours is None and theirs is None:
+            continue
+        theirs = None if quick else theirs
+        ratio = f"{theirs / ours:.2f}" if theirs and ours else ""
+        print(f"| {name} | {ours or 0:.2f} | {'' if theirs is None else f'{theirs:g}'} | {ratio} |")
+    print(f"| text, once | {found['text']:.2f} | {'' if quick else official.text} | |")
+    there = "" if quick else f"{official.gib:g}"
+    print(f"| peak memory, GiB | {found['gib']:.2f} | {there} | ", end="")
+    print("|" if quick else f"{official.gib / found['gib']:.2f} |")
+    if not quick:
+        print(f"\nOfficial: {official.source}.", flush=True)
+
+
+def main() -> None:
+    """Measure, print, and exit with 1 where a frame or memory costs more than officially."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--method", choices=list(CASES), action="append", help="may be repeated; default: all"
+    )
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.inside:
+        print(json.dumps(run(args.method[0], args.threads, args.quick)))
+        return
+    dearer = []
+    for method in args.method or CASES:
+        found, official = apart(method, args.threads, args.quick), CASES[method].official
+        show(method, found, args.threads, args.quick)
+        if not args.quick and (sum(found["stages"].values()) > official.frame or found["gib"] > official.gib):
+            dearer.append(method)
+    if dearer:
+        sys.exit(f"costs more than officially: {', '.join(dearer)}")
+
+
+if __name__ == "__main__":
+    main()
