@@ -44,4 +44,6 @@ class Config(ResNetSizes, MaskConfig):
     def check(self) -> None:
         """Raise `UserError` for values that cannot be."""
         super().check()
+        if self.heatmap_layers < 0:
+            raise UserError(f"heatmap_layers must be at least 0, not {self.heatmap_layers}")
         assert self.stage_blocks and self.grid and self.learned_blocks is not None

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ovbench.core.errors import UserError
 from ovbench.nn.clip import ClipPair
 from ovbench.nn.dense import add_learned_positions, vit_features
 from ovbench.nn.detr import Predictions, SinePositions
@@ -38,6 +39,11 @@ class DeOP(MaskNet[EmbeddingPredictor]):
 
     def __init__(self, config: Config, clip: ClipPair) -> None:
         width = int(clip.model.text_projection.shape[-1])
+        if width % config.heatmap_heads or width % 4:
+            raise UserError(
+                f"heatmap_heads must divide {width}, the width of CLIP's vectors, not be {config.heatmap_heads}",
+                hint="--set heatmap_heads=...",
+            )
         super().__init__(
             config.resnet("deeplab", (1, 2, 4)),
             config.pyramid,

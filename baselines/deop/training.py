@@ -43,6 +43,17 @@ class Training(MaskTraining):
         self._start_prompt()
         return Trained(self.net, Network.clip_names, POSITIONS)
 
+    def check(self) -> None:
+        """Raise `UserError` also for shares of the parts that leave none for the last, and for its frames."""
+        super().check()
+        self.second = Variation.from_options(self.options, "second")
+        backbone, masks = (float(self.options[f"{part}_share"]) for part in ("backbone", "mask"))
+        if backbone + masks > 1:
+            raise UserError(
+                f"backbone_share and mask_share must be at most 1 together, not {backbone:g} + {masks:g}",
+                hint="what they leave is the share of the part that reads CLIP under the masks",
+            )
+
     def _start_prompt(self) -> None:
         prompt = self.net.clip_adapter.prompt_learner
         words = str(self.options["prompt_start"])
@@ -83,8 +94,7 @@ class Training(MaskTraining):
         """The batch of a step; the second part has its own size of batch and frames."""
         if step < self.parts[2]:
             return super().draw(step)
-        varied = Variation.from_options(self.options, "second")
-        return self.draw_as(step, varied, int(self.options["second_batch"]))
+        return self.draw_as(step, self.second, int(self.options["second_batch"]))
 
     def predict(self, batch: Batch) -> Predictions:
         """The mask network's own predictions after every layer."""

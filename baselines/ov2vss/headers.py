@@ -6,9 +6,34 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ovbench.core.errors import UserError
+from ovbench.methods.base import Setup
+from ovbench.methods.registry import card
 
 METHOD = "ov2vss"
 _BEGINNINGS = {"paper": ("net.",), "release": ("decode_head.",)}
+
+
+def check_profile(setup: Setup) -> None:
+    """Refuse a profile that is not the variant's own: a profile is a network, not a setting of one.
+
+    Raises:
+        UserError: names the variant and its profile.
+    """
+    asked = setup.options.get("profile", "paper")
+    ours = card(METHOD)
+    variant = ours.variants.get(setup.variant)
+    own = (variant.options if variant else {}).get("profile", ours.options["profile"])
+    if asked == own:
+        return
+    if asked == "release":
+        raise UserError(
+            f"the profile 'release' is a variant of its own, not '{setup.variant}'", hint="--variant release"
+        )
+    raise UserError(
+        f"the variant '{setup.variant}' is the profile '{own}', it cannot be '{asked}'",
+        where=f"profile={asked}",
+        hint=f"leave profile out; `ovbench methods show {METHOD}` lists the variants of each profile",
+    )
 
 
 def check_header(header: Mapping[str, str], where: Path, profile: str, variant: str = "") -> None:

@@ -18,6 +18,7 @@ from ovbench.protocol.vocabulary import Vocabulary
 
 from .clips import clip_indices, farthest
 from .config import Config
+from .headers import check_profile
 from .model import FrameFeatures
 from .network import Network, load_network
 from .speed import Speed
@@ -138,6 +139,7 @@ class _Encoder:
 
 def build(setup: Setup) -> ClipSegmenter:
     """Entry point of the method's card; the option `profile` decides which network it is."""
+    check_profile(setup)
     speed = Speed.from_options(setup.options)
     if setup.options.get("profile") == "release":
         from .release.segmenter import build_release

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 
@@ -10,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ovbench.core.errors import UserError
 from ovbench.core.types import Image, LabelMap
 from ovbench.datasets.base import ArrayVideo, Video
-from ovbench.methods.base import Segmenter, check_image, unused
+from ovbench.methods.base import Segmenter, check_image, check_video, unused
 from ovbench.protocol.vocabulary import Vocabulary
 
 from .speed import Speed
@@ -43,6 +45,7 @@ class ClipSegmenter(Segmenter):
         """(K, *size) scores of the window's present target."""
 
     def segment(self, video: Video) -> Iterator[LabelMap]:
+        check_video(video)
         wanted = [t for t in range(len(video)) if video.wanted(t)]
         window = self._window(video, wanted)
         dtype = np.uint8 if len(self.vocabulary) <= 255 else np.uint16
@@ -70,12 +73,14 @@ class ClipSegmenter(Segmenter):
             resize: False feeds the network the frames as they are, not at the input size.
 
         Raises:
-            UserError: an image of another shape or type, frames of different sizes, no vocabulary yet.
+            UserError: an image of another shape or type, frames of different sizes, no vocabulary yet, a frame that
+                the video does not have, a size that is none.
         """
         if isinstance(index, bool):
             resize, index = index, 0
         video = image if isinstance(image, Video) else ArrayVideo(check_image(image)[None])
         assert self.vocabulary  # says so when prepare has not been called
+        index, out_size = _frame_number(video, index), _checked_size(out_size)
         window = self._window(video, [index], resize)
         return self._scores(window, index, out_size).cpu().numpy()
 
@@ -98,6 +103,33 @@ class ClipSegmenter(Segmenter):
         with self.speed.head(self.device):
             found = self.target_scores(window, target, size or window.size())
         return found.float()
+
+
+def _frame_number(video: Video, index: int) -> int:
+    """The number of a frame that the video has; raises `UserError` naming the range."""
+    last = len(check_video(video)) - 1
+    try:
+        number = operator.index(index)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= last:
+        raise UserError(
+            f"index must be a frame number from 0 to {last}, not {index!r}", where=f"video '{video.id}'"
+        )
+    return number
+
+
+def _checked_size(size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """(h, w), both at least 1; raises `UserError`."""
+    if size is None:
+        return None
+    try:
+        height, width = (operator.index(side) for side in size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise UserError(f"out_size must be (height, width) in pixels, at least 1 each, not {size!r}")
+    return height, width
 
 
 def permuted(text: Tensor, shuffle: int) -> Tensor:

@@ -13,6 +13,7 @@ from ovbench.core.errors import UserError
 from ovbench.engine.targets import IGNORE, SeenTargets
 from ovbench.methods.base import Setup
 
+from .headers import check_profile
 from .learner import Learner, PaperLearner
 from .losses import Rule, relabel
 from .network import METHOD
@@ -178,4 +179,5 @@ def _bare(module: nn.Module, rule: str) -> set[str]:
 
 def build(setup: Setup, seed: int, steps: int | None) -> Training:
     """Trainer entry point of the method's card."""
+    check_profile(setup)
     return Training(setup, seed, steps)

@@ -14,6 +14,7 @@ from torch import Tensor
 from ovbench.core.errors import UserError
 from ovbench.core.types import Image
 from ovbench.datasets.base import Video
+from ovbench.methods.base import check_image, place
 
 from .clips import REACH
 
@@ -91,7 +92,7 @@ class FrameWindow:
         """Make the next target the present one: compute what it lacks, drop what lies behind.
 
         Raises:
-            UserError: a frame of another size than the video's earlier ones.
+            UserError: a frame of another size than the video's earlier ones, or not (H, W, 3) uint8.
         """
         self._drop(target)
         pixels: dict[int, Tensor] = {}
@@ -140,7 +141,7 @@ class FrameWindow:
         return torch.cat([ready[i] for i in chunk]) if len(chunk) > 1 else ready[chunk[0]]
 
     def _image(self, index: int) -> Image:
-        image = self.video.image(index)
+        image = check_image(self.video.image(index), place(self.video, index))
         size = (int(image.shape[0]), int(image.shape[1]))
         first, expected = self._first or (index, size)
         self._first = (first, expected)
@@ -149,7 +150,7 @@ class FrameWindow:
             raise UserError(
                 f"the frames of a video must have one size: frame '{names[index]}' is {size[0]}x{size[1]}, "
                 f"frame '{names[first]}' {expected[0]}x{expected[1]}",
-                where=f"video '{self.video.id}', frame '{names[index]}'",
+                where=place(self.video, index),
                 hint="resize the frames, or split the video where its size changes",
             )
         return image

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ovbench.core.errors import UserError
 from ovbench.nn.maskconfig import REGION_USE, MaskConfig, RegionLook, ResNetSizes
 
 
@@ -27,4 +28,6 @@ class Config(ResNetSizes, RegionLook, MaskConfig):
     def check(self) -> None:
         """Raise `UserError` for values that cannot be."""
         super().check()
+        if self.calibration < 0:
+            raise UserError(f"calibration must be at least 0, not {self.calibration:g}")
         assert self.stage_blocks

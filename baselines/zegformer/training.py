@@ -27,7 +27,8 @@ class Training(MaskTraining):
         """The mask network; weights files hold no CLIP."""
         self.open_network(Network, Config.from_options(self.options))
         with torch.inference_mode():
-            text = self.network.encode(self.targets.vocabulary, self.config.templates)
+            templates = str(self.options["train_templates"]) or self.config.templates
+            text = self.network.encode(self.targets.vocabulary, templates)
         self.text = text.clone()
         for name, parameter in self.net.named_parameters():
             fixed = name.startswith(Network.clip_names) or name.endswith("logit_scale")

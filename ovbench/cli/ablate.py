@@ -85,13 +85,22 @@ def command(
         device=device,
         threads=threads,
         jobs=jobs,
+        metric=metric,
     )
     experiment, failed = plan_ablation(request), {}
     if table_only:
         experiment = recorded(experiment)
         claim(experiment, write=False)
     else:
-        failed = run_ablation(experiment)
+        try:
+            failed = run_ablation(experiment)
+        except KeyboardInterrupt:
+            click.echo(
+                "interrupted; finished trainings and runs are kept, and of the one at work its newest checkpoint "
+                "or finished videos; the same command goes on",
+                err=True,
+            )
+            raise click.exceptions.Exit(130) from None
     from ovbench.report.ablation import build
     from ovbench.report.ablation_formats import write
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -105,7 +107,7 @@ def command(
     validation = Validation(plan, validate_protocol or protocol_id, folder, validate_videos, threads)
     if validate_every is not None:
         validation.check()
-    with ranks(plan.device) as here:
+    with _interruptible(folder, fresh), ranks(plan.device) as here:
         task = plan.build(seed, steps)
         what = f"training {plan.name} on {plan.protocol.id}: {task.steps} steps, seed {seed}, in {folder}"
         _say(what if here.size == 1 else f"{what}, by {here.size} processes", here.first)
@@ -125,6 +127,25 @@ def command(
         if here.first:
             click.echo(f"use it: {_run_command(plan, protocol_id, settings, path)}", err=True)
             click.echo(str(path))
+
+
+@contextmanager
+def _interruptible(folder: Path, fresh: bool) -> Iterator[None]:
+    """Ctrl-C: say what of this training is kept, and exit with 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from ovbench.engine.train import kept
+
+        again = "the same command without --fresh" if fresh else "the same command"
+        step = kept(folder)
+        text = (
+            f"interrupted; the checkpoint of step {step} is kept, {again} goes on from there"
+            if step
+            else f"interrupted before the first checkpoint; {again} begins anew (--every: steps per checkpoint)"
+        )
+        _say(text, os.environ.get("RANK", "0") == "0")
+        raise click.exceptions.Exit(130) from None
 
 
 def _say(text: str, aloud: bool) -> None:

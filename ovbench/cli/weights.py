@@ -87,6 +87,7 @@ def report_text(report: Report, complete: bool = False) -> str:
     if file.prefix:
         lines.append(f"  prefix     '{file.prefix}' before all names, taken off")
     lines += _header(file.header) + _meta(report)
+    lines += _names("NaN or infinity, refused where a network reads it", report.not_finite, complete)
     if report.stock:
         lines += ["", f"is {report.stock.title}", *_stock(report.stock, complete)]
     for fit in report.fits:
@@ -148,8 +149,9 @@ def _fit(fit: Fit, complete: bool) -> list[str]:
         lines.append(
             f"  prefix     '{fit.prefix}' must be taken off all names (`ovbench weights convert` does)"
         )
+    lines += _names("not in the file, comes with clip_weights", fit.of_clip, complete)
     where = "not in the file, not needed in it" if fit.loads else "missing"
-    lines += _names(where, fit.missing, complete)
+    lines += _names(where, [name for name in fit.missing if name not in fit.of_clip], complete)
     lines += _names("left over, not read" if fit.loads else "left over", fit.left_over, complete)
     lines += _names("wrong shape", fit.wrong, complete)
     if fit.remark:

@@ -20,11 +20,13 @@ from ovbench.methods.card import Card
 from ovbench.methods.options import resolve_options
 from ovbench.methods.registry import card as card_of
 from ovbench.methods.registry import cards
+from ovbench.metrics.sample import run_sample
 from ovbench.protocol.load import load_protocol
 from ovbench.protocol.schema import Protocol
 from ovbench.store.atomic import write_json
 from ovbench.store.rundir import RunDir
 
+from .differences import differences
 from .plan import public_options
 
 _KEY = "ablation.json"
@@ -48,6 +50,7 @@ class AblationRequest:
     threads: int = 1
     every: int = 50
     jobs: int = 1
+    metric: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def plan_ablation(request: AblationRequest) -> Experiment:
     """Resolve an ablation; nothing is computed or written.
 
     Raises:
-        UserError: an unknown method, variant, protocol or row; a method whose card has no ablations.
+        UserError: an unknown method, variant, protocol, row or score; a method whose card has no ablations.
     """
     for name in ("seeds", "steps", "videos", "frames", "jobs", "threads", "every"):
         value = getattr(request, name)
@@ -139,6 +142,9 @@ def plan_ablation(request: AblationRequest) -> Experiment:
     for row in rows:
         if row not in (REFERENCE, *card.ablations.rows):
             raise unknown("row", row, (REFERENCE, *card.ablations.rows), where=f"ablations of {card.id}")
+    scores = run_sample(protocol, []).names
+    if (metric := request.metric or card.ablations.metric) not in scores:
+        raise unknown("score", metric, scores, where=f"--metric, protocol {protocol.id}")
     wanted = [row for row in card.ablations.rows if not rows or row in rows]
     options = resolve_options(base, {**card.options, **card.variants[size].options}, card.choices, {})
     steps = request.steps or (int(options["steps"]) if "steps" in options else None)
@@ -168,11 +174,9 @@ def claim(experiment: Experiment, *, write: bool = True) -> None:
     }
     if path.is_file():
         old = _read(path)
-        differ = sorted(k for k in {*old, *key} if old.get(k) != key.get(k))
-        if differ:
-            shown = "; ".join(f"{k}: {old.get(k)!r} there, {key.get(k)!r} now" for k in differ[:4])
+        if found := differences(old, key):
             raise UserError(
-                f"this folder belongs to another ablation ({shown})",
+                f"this folder belongs to another ablation ({found})",
                 where=experiment.out,
                 hint="give another folder with --out, or the same options as before",
             )

@@ -106,6 +106,8 @@ def _finished(job: Job, plan: TrainingPlan) -> Path | None:
         old: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         old = {}
+    if not isinstance(old, Mapping):
+        old = {}
     now = {**plan.key, "seed": job.seed, "steps": job.steps or old.get("steps")}
     card = card_of(plan.selection.card.id)
     same = all(old.get(k) == now[k] for k in now if k != "options")

@@ -28,25 +28,38 @@ class Variation:
     """How a drawn frame is changed.
 
     `sides`: smallest and largest short side, None keeps the size; `crop`: (height, width) cut out at random,
-    None keeps the whole; `flip`: mirrored half of the time; `colour`: one of `COLOURS`.
+    None keeps the whole; `flip`: mirrored half of the time; `colour`: one of `COLOURS`; `longest`: a short
+    side is smaller than drawn where the long one would pass this, 0 for no limit.
     """
 
     sides: tuple[int, int] | None = None
     crop: tuple[int, int] | None = None
     flip: bool = True
     colour: str = "none"
+    longest: int = 0
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], part: str = "train") -> Variation:
         """From a card's `train_sides` ("320,960"), `train_crop` ("640x640"), `flip` and `colour`.
 
-        `part` is how the first two begin: a training in two parts may vary frames differently in each.
+        `part` is how the first two begin: a training in two parts may vary frames differently in each. The
+        longest side is `train_long` where a card has one that is not 0, otherwise the `long_side` of its use.
+
+        Raises:
+            UserError: texts that are not two numbers, or sides in the wrong order.
         """
+        sides = _pair(options, f"{part}_sides", ",")
+        if sides is not None and sides[0] > sides[1]:
+            raise UserError(
+                f"{part}_sides must be the smallest short side, then the largest; not '{sides[0]},{sides[1]}'",
+                hint=f"--set {part}_sides={sides[1]},{sides[0]}",
+            )
         return cls(
-            _pair(options, f"{part}_sides", ","),
+            sides,
             _pair(options, f"{part}_crop", "x"),
             bool(options["flip"]),
             str(options["colour"]),
+            int(options.get("train_long", 0)) or int(options.get("long_side", 0)),
         )
 
     def __call__(
@@ -54,7 +67,8 @@ class Variation:
     ) -> tuple[Image, NDArray[np.uint8]]:
         """(H, W, 3) uint8 and (H, W) targets -> the same of another size, changed alike."""
         if self.sides is not None:
-            image, labels = _resize(image, labels, int(rng.integers(self.sides[0], self.sides[1] + 1)))
+            short = int(rng.integers(self.sides[0], self.sides[1] + 1))
+            image, labels = _resize(image, labels, short, self.longest)
         if self.crop is not None:
             y, x = (
                 int(rng.integers(max(1, n - c + 1))) for n, c in zip(labels.shape, self.crop, strict=True)
@@ -107,8 +121,12 @@ def _pair(options: Mapping[str, Any], key: str, sign: str) -> tuple[int, int] | 
     return first, second
 
 
-def _resize(image: Image, labels: NDArray[np.uint8], short: int) -> tuple[Image, NDArray[np.uint8]]:
+def _resize(
+    image: Image, labels: NDArray[np.uint8], short: int, longest: int = 0
+) -> tuple[Image, NDArray[np.uint8]]:
     scale = short / min(labels.shape)
+    if longest:
+        scale = min(scale, longest / max(labels.shape))
     size = (max(1, round(labels.shape[1] * scale)), max(1, round(labels.shape[0] * scale)))
     if size == (labels.shape[1], labels.shape[0]):
         return image, labels

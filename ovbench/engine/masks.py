@@ -25,12 +25,13 @@ from ovbench.nn.criterion import Criterion, Truth
 from ovbench.nn.detr import Predictions
 from ovbench.nn.maskconfig import MaskConfig
 from ovbench.nn.maskformer import MULTIPLE, normalise_pixels, to_pixels
-from ovbench.nn.maskmodel import MaskModel
+from ovbench.nn.maskmodel import MaskModel, naming_file
 from ovbench.nn.matching import Weights
 from ovbench.nn.points import Sampling
 from ovbench.nn.pretext import naming_loss
 
 from .drawing import LabelledFrames, Variation
+from .ranges import check_ranges
 from .targets import IGNORE, SeenTargets
 
 
@@ -68,6 +69,7 @@ class MaskTraining(ABC):
             )
         options = setup.options
         self.setup, self.options, self.seed = setup, options, seed
+        self.check()
         self.steps = steps or int(options["steps"])
         self.clip_norm = float(options["gradient"])
         self.half = setup.variant == "world"
@@ -75,8 +77,12 @@ class MaskTraining(ABC):
         torch.manual_seed(seed)
         self.module = self.build()
         self.frames = LabelledFrames(setup.open_split("train"), self.targets)
-        self.variation = Variation.from_options(options)
         self.criterion = criterion_of(options)
+
+    def check(self) -> None:
+        """Raise `UserError` for options with which nothing can be trained; methods extend this."""
+        check_ranges(self.method, self.options)
+        self.variation = Variation.from_options(self.options)
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -277,7 +283,9 @@ def load_backbone(backbone: nn.Module, setup: Setup, trainable_norm: bool) -> No
     if given:
         state, _ = load_weights(Path(given))
         state = {n.removeprefix("backbone."): v for n, v in state.items() if "num_batches_tracked" not in n}
-        apply(backbone, state, ignore=("fc.", "stem.fc."))
+        expected = "backbone_weights takes this backbone's ImageNet weights under detectron2's names"
+        with naming_file(given, f"{expected} (stem.conv1.weight, res2.0.conv1.weight, ...)"):
+            apply(backbone, state, ignore=("fc.", "stem.fc."))
 
 
 def start_values(module: nn.Module) -> None:

@@ -16,11 +16,13 @@ from typing import Any, Protocol
 
 import torch
 
-from ovbench.core.errors import IntegrityError, OvbenchError, UserError
+from ovbench.core.errors import OvbenchError, UserError
 from ovbench.nn.checkpoint import apply, load_weights, save_weights
 from ovbench.store.atomic import write_bytes, write_json, write_text
 from ovbench.store.lock import only_writer
 
+from .differences import differences
+from .intact import check_groups, check_state, damaged, read_json, read_pointer
 from .parallel import Ranks, device_of
 from .precision import Precision
 
@@ -45,9 +47,9 @@ Validate = Callable[[int, Path], Mapping[str, Any]]
 class Task(Protocol):
     """What is trained. `loss(step)` must be a pure function of (seed, step) and the module's state.
 
-    A task may have more attributes. `clip_norm` (float or None): gradients are scaled to at most this norm.
-    `half` (bool): the final weights are stored in half precision; checkpoints never are. `amp`: one of
-    `precision.AMP`. `accumulate` (int): the batch is computed in this many parts, one after the other. With
+    A task may have more attributes. `clip_norm` (float; None or 0: no limit): gradients are scaled to at most
+    this norm. `half` (bool): the final weights are stored in half precision; checkpoints never are. `amp`: one
+    of `precision.AMP`. `accumulate` (int): the batch is computed in this many parts, one after the other. With
     parts, here or in several processes, the task has `part_loss(step, part, parts)`, and the sum over the
     parts is the loss of the batch.
     """
@@ -99,7 +101,7 @@ def train(
 
     Raises:
         UserError: the folder belongs to another training, holds something else, or is being written.
-        IntegrityError: the checkpoint is damaged.
+        IntegrityError: the checkpoint, its pointer or the log is damaged.
         OvbenchError: the loss is not finite.
     """
     out, ranks = Path(out), ranks or Ranks()
@@ -150,18 +152,21 @@ def _final_state(task: Task) -> dict[str, torch.Tensor]:
 def claim(out: Path, key: Mapping[str, Any]) -> bool:
     """Make `out` the folder of this training; True when the training is already finished there.
 
+    A folder where another training was begun and has left neither a step nor a checkpoint is taken over.
+
     Raises:
         UserError: another training's folder (says which entries differ), or a folder with other files.
     """
     key = json.loads(json.dumps(key))
     path = out / _KEY
     if path.is_file():
-        old = _read_json(path)
+        old = read_json(path)
+        if old != key and not _begun(out):
+            write_json(path, key)
+            return False
         if old != key:
-            differ = sorted(k for k in {*old, *key} if old.get(k) != key.get(k))
-            shown = "; ".join(f"{k}: {old.get(k)!r} there, {key.get(k)!r} now" for k in differ[:4])
             raise UserError(
-                f"this folder belongs to another training ({shown})",
+                f"this folder belongs to another training ({differences(old, key)})",
                 where=out,
                 hint="choose another --out, or start over with --fresh (the old training is then lost)",
             )
@@ -172,6 +177,20 @@ def claim(out: Path, key: Mapping[str, Any]) -> bool:
         )
     write_json(path, key)
     return False
+
+
+def _begun(out: Path) -> bool:
+    """Whether a training has left anything that could be lost."""
+    log = out / _LOG
+    return (out / _FINAL).exists() or (out / _POINTER).exists() or (log.is_file() and log.stat().st_size > 0)
+
+
+def kept(out: Path) -> int:
+    """The step that a training which was interrupted in `out` goes on from; 0: none, or its pointer is damaged."""
+    try:
+        return read_pointer(out / _POINTER)[0]
+    except (OvbenchError, OSError):
+        return 0
 
 
 def forget(out: Path) -> None:
@@ -215,7 +234,7 @@ class _Loop:
         self.ranks.sum_gradients(parameters)
         self.precision.unscale(self.optimizer)
         limit = getattr(self.task, "clip_norm", None)
-        if limit is not None:
+        if limit:
             torch.nn.utils.clip_grad_norm_(parameters, float(limit))
         self.precision.step(self.optimizer)
         entry = {"step": step, "loss": value, **parts, **self.precision.log(), "lr": self.base[0] * factor}
@@ -298,8 +317,9 @@ class _Loop:
         """Take up the newest checkpoint, if any; returns the number of finished steps."""
         step = 0
         if (self.out / _POINTER).is_file():
-            pointer = _read_json(self.out / _POINTER)
-            step, self.before = int(pointer["step"]), float(pointer["cpu_seconds"])
+            step, self.before = read_pointer(self.out / _POINTER)
+            if step >= self.task.steps:
+                raise damaged(f"step {step} of {self.task.steps} cannot be a checkpoint", self.out / _POINTER)
             self._load(step)
         if self.ranks.first:
             _cut_log(self.out / _LOG, step)
@@ -314,13 +334,14 @@ class _Loop:
             apply(self.task.module, state)
             stored = torch.load(folder / optimizer, map_location="cpu", weights_only=True)
             self.precision.load(stored.pop("scaler", {}))
+            check_groups(self.optimizer, stored)
             self.optimizer.load_state_dict(stored)
-        except (UserError, OSError, RuntimeError, ValueError) as error:
-            raise IntegrityError(
-                f"the checkpoint of step {step} cannot be taken up: {str(error).splitlines()[0]}",
-                where=folder,
-                hint="start over with --fresh",
-            ) from error
+            check_state(self.optimizer)
+        except Exception as error:  # what unpickling a damaged file may raise has no bounds
+            why = next(iter(str(error).splitlines()), "")
+            if not isinstance(error, OvbenchError):
+                why = f"{type(error).__name__}: {why}".rstrip(": ")
+            raise damaged(f"the checkpoint of step {step} cannot be taken up: {why}", folder) from error
 
 
 def _clear(out: Path) -> None:
@@ -343,17 +364,10 @@ def _remove_checkpoints(folder: Path, keep: int | None) -> None:
 
 def _cut_log(path: Path, step: int) -> None:
     """Keep the log's first `step` lines: later ones are of steps that will be done again."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-    if len(lines) < step:
-        raise IntegrityError(f"the log ends before step {step}", where=path, hint="start over with --fresh")
-    write_text(path, "".join(lines[:step]))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise IntegrityError("this file is not JSON", where=path, hint="start over with --fresh") from error
-    if not isinstance(value, dict):
-        raise IntegrityError("this file holds no JSON object", where=path, hint="start over with --fresh")
-    return value
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    except UnicodeDecodeError as error:
+        raise damaged("the log is not text", path) from error
+    if len(lines) < step:
+        raise damaged(f"the log ends before step {step}", path)
+    write_text(path, "".join(lines[:step]))

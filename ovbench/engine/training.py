@@ -18,6 +18,7 @@ from ovbench.methods.select import Selection, select
 from ovbench.protocol.load import load_protocol
 from ovbench.protocol.schema import Protocol
 
+from .ranges import check_ranges
 from .train import Task
 
 
@@ -85,7 +86,8 @@ def plan_training(
     """Resolve a training.
 
     Raises:
-        UserError: an unknown method, protocol, variant or option; a method that is not trained.
+        UserError: an unknown method, protocol, variant or option; a number out of its range; a method that is
+            not trained.
     """
     loaded = load_protocol(protocol)
     selection = select(method, variant, settings, untrained=True, protocol=loaded)
@@ -97,4 +99,5 @@ def plan_training(
             f"there is nothing to train in the vote of '{selection.id}'",
             hint=f"train '{selection.card.id}'; the vote takes its weights",
         )
+    check_ranges(selection.id, selection.method_options)
     return TrainingPlan(selection, loaded, data_root, device)

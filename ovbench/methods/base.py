@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,19 @@ class Segmenter(ABC):
     untrained: bool = False  # name-seeded weights: what comes out means nothing
     prepared: Vocabulary | None = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Every method's own `prepare` refuses what is no vocabulary, before it does anything."""
+        super().__init_subclass__(**options)
+        if "prepare" in cls.__dict__:
+            cls.prepare = _checked(cls.prepare)  # type: ignore[assignment, method-assign]
+
     def prepare(self, vocabulary: Vocabulary) -> None:
-        """Take the vocabulary. Subclasses that encode text extend this."""
-        self.prepared = vocabulary
+        """Take the vocabulary. Subclasses that encode text extend this.
+
+        Raises:
+            UserError: no `Vocabulary`, but a list of names, say.
+        """
+        self.prepared = check_vocabulary(vocabulary)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -72,13 +83,43 @@ class Segmenter(ABC):
         return {}
 
 
-def check_image(image: Image) -> Image:
-    """The image; raises `UserError` unless it is (H, W, 3) uint8."""
+def check_vocabulary(vocabulary: Vocabulary) -> Vocabulary:
+    """The vocabulary; raises `UserError` for anything else."""
+    if not isinstance(vocabulary, Vocabulary):
+        raise UserError(
+            f"prepare takes a Vocabulary, not a {type(vocabulary).__name__}",
+            hint='prepare(ovbench.Vocabulary(["cat", "dog"]))',
+        )
+    return vocabulary
+
+
+def _checked(prepare: Callable[[Any, Vocabulary], None]) -> Callable[[Any, Vocabulary], None]:
+    @wraps(prepare)
+    def checked(self: Any, vocabulary: Vocabulary) -> None:
+        prepare(self, check_vocabulary(vocabulary))
+
+    return checked
+
+
+def check_video(video: Video) -> Video:
+    """The video; raises `UserError` when it has no frame."""
+    if not len(video):
+        raise UserError("the video has no frames", where=f"video '{video.id}'")
+    return video
+
+
+def check_image(image: Image, where: str | None = None) -> Image:
+    """The image; raises `UserError` unless it is (H, W, 3) uint8 with a pixel in it."""
     shape = tuple(getattr(image, "shape", ()))
     dtype = str(getattr(image, "dtype", type(image).__name__))
-    if len(shape) != 3 or shape[-1] != 3 or dtype != "uint8":
-        raise UserError(f"an image must be (H, W, 3) uint8 RGB, not {shape} {dtype}")
+    if len(shape) != 3 or shape[-1] != 3 or dtype != "uint8" or 0 in shape:
+        raise UserError(f"an image must be (H, W, 3) uint8 RGB, not {shape} {dtype}", where=where)
     return image
+
+
+def place(video: Video, index: int) -> str:
+    """A frame as messages name it."""
+    return f"video '{video.id}', frame '{video.frame_names[index]}'"
 
 
 def unused() -> LabelMap:
@@ -94,9 +135,13 @@ class FrameSegmenter(Segmenter):
         """(H, W, 3) uint8 RGB -> (H, W) label map."""
 
     def segment(self, video: Video) -> Iterator[LabelMap]:
+        check_video(video)
         if all(video.wanted(i) for i in range(len(video))):
-            for image in video.images():
-                yield self.segment_frame(image)
+            for index, image in enumerate(video.images()):
+                yield self.segment_frame(check_image(image, place(video, index)))
             return
         for index in range(len(video)):
-            yield self.segment_frame(video.image(index)) if video.wanted(index) else unused()
+            if not video.wanted(index):
+                yield unused()
+                continue
+            yield self.segment_frame(check_image(video.image(index), place(video, index)))

@@ -27,6 +27,7 @@ from .registry import cards
 Shapes = Mapping[str, tuple[int, ...]]
 
 _CLIP = ("clip_model.",)  # what the methods with CLIP inside call it; it may come from a file of its own
+_NO_CLIP = "holds no CLIP: --set clip_weights=FILE gives it"
 _FILLS = {Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_, Tensor.copy_}
 _ENOUGH = 0.5  # share of the names below which a network is not worth mentioning
 
@@ -54,6 +55,12 @@ class Fit:
     def share(self) -> float:
         """Part of all names, here and there, that are the same with the same shape."""
         return self.matched / max(1, self.matched + len(self.missing) + len(self.left_over) + len(self.wrong))
+
+    @property
+    def of_clip(self) -> tuple[str, ...]:
+        """Those among the missing names that a file of CLIP's own has to give."""
+        needed = self.loads and _NO_CLIP in self.remark
+        return tuple(n for n in self.missing if needed and any(c in n for c in _CLIP))
 
     @property
     def name(self) -> str:
@@ -265,12 +272,8 @@ def _asked(fit: Fit, segmenter: Segmenter, state: Mapping[str, Tensor]) -> Fit:
         with torch.device("meta"):
             segmenter.load_official(without(state, fit.prefix))  # type: ignore[attr-defined]
     except OvbenchError as error:
-        lacks_clip = fit.missing and all(any(c in n for c in _CLIP) for n in fit.missing)
-        if lacks_clip and not fit.wrong and not fit.left_over:
-            return replace(fit, loads=True, remark="holds no CLIP: --set clip_weights=FILE gives it")
         return replace(fit, remark=error.what)
-    remark = "holds no CLIP: --set clip_weights=FILE gives it" if segmenter.untrained else ""
-    return replace(fit, loads=True, remark=remark)
+    return replace(fit, loads=True, remark=_NO_CLIP if segmenter.untrained else "")
 
 
 def _merged(fits: list[Fit]) -> list[Fit]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from torch import Tensor
 from ovbench import __version__
 from ovbench.core.errors import UserError
 from ovbench.core.hashing import hash_file
-from ovbench.nn.checkpoint import save_weights
+from ovbench.nn.checkpoint import not_finite, save_weights
 from ovbench.nn.weights_file import WeightsFile, dtype_name, read_weights, state_hash
 
 from .fit import Fit, best_fits, without
@@ -34,6 +36,7 @@ class Report:
     state_sha256: str
     stock: Stock | None
     fits: tuple[Fit, ...]
+    not_finite: tuple[str, ...] = ()  # tensors with NaN or infinity in them
 
     @property
     def known(self) -> bool:
@@ -95,6 +98,7 @@ class Report:
             "header": self.file.header,
             "meta": shown_meta(self.file.meta),
             "beside": [key for key in self.file.beside if key != "meta"],
+            "not_finite": list(self.not_finite),
             "stock": stock,
             "fits": fits,
             "known": self.known,
@@ -113,7 +117,8 @@ def inspect(path: str | Path, method: str = "", variant: str = "") -> Report:
     file = read_weights(path)
     fits = best_fits(file.tensors, file.header, method, variant)
     stock = recognise(file.tensors)
-    return Report(file, hash_file(file.path), state_hash(file.tensors), stock, tuple(fits))
+    strange = tuple(name for name, value in file.tensors.items() if not_finite(value))
+    return Report(file, hash_file(file.path), state_hash(file.tensors), stock, tuple(fits), strange)
 
 
 def convert(
@@ -149,7 +154,9 @@ def convert(
     state = without(report.file.tensors, fit.prefix if fit else "")
     save_weights(out, state, _metadata(report, fit, variant))
     written = read_weights(out)
-    after = Report(written, hash_file(out), state_hash(written.tensors), report.stock, report.fits)
+    after = Report(
+        written, hash_file(out), state_hash(written.tensors), report.stock, report.fits, report.not_finite
+    )
     return report, after
 
 
@@ -189,15 +196,23 @@ def shown_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(value: Any, depth: int, limit: int | None) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no word for it
     if value is None or isinstance(value, bool | int | float):
         return value
+    if isinstance(value, bytes | bytearray | complex):
+        value = repr(value)
+    if isinstance(value, datetime.date | datetime.time):
+        value = value.isoformat()
+    if isinstance(value, datetime.timedelta | datetime.tzinfo):
+        value = str(value)
     if isinstance(value, str):
         return (
             value if limit is None or len(value) <= limit else f"{value[:limit]}... ({len(value)} characters)"
         )
     if isinstance(value, np.ndarray | Tensor):
         if limit is None and isinstance(value, np.ndarray):
-            return value.tolist()
+            return _plain(value.tolist(), depth, None)
         return f"array {tuple(value.shape)} {value.dtype}"
     if depth >= _DEEP and limit is not None:
         return f"({type(value).__name__})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ovbench.core.errors import UserError
 from ovbench.core.types import Image, LabelMap
 from ovbench.protocol.vocabulary import Vocabulary
 
@@ -75,21 +77,30 @@ class MaskSegmenter(FrameSegmenter, Generic[M]):
 
         Returns:
             (K, h, w) float32; they need not add up to 1.
+
+        Raises:
+            UserError: a size that is not two numbers from 1 on.
         """
         found: NDArray[np.float32] = self._scores(image, resize, out_size).cpu().numpy()
         return found
 
     def _scores(self, image: Image, resize: bool, out_size: tuple[int, int] | None) -> Tensor:
         assert self.vocabulary  # says so when prepare has not been called
-        size = out_size or (int(check_image(image).shape[0]), int(image.shape[1]))
-        return self.network.scores(image, self.texts, self.seen, resize, size)
+        height, width = check_image(image).shape[:2]
+        return self.network.scores(
+            image, self.texts, self.seen, resize, _checked(out_size) or (height, width)
+        )
 
     def official_names(self) -> dict[str, tuple[int, ...]]:
         """{parameter name: shape} of the weights this method takes."""
         return {name: tuple(value.shape) for name, value in self.network.state().items()}
 
-    def load_official(self, state: Mapping[str, Tensor]) -> None:
-        """Take weights, strictly by name; raises `UserError` listing what is missing or left over."""
+    def load_official(self, state: Mapping[str, Any]) -> None:
+        """Take weights, strictly by name; raises `UserError` listing what is missing or left over.
+
+        `state` is what a weights file holds: tensors or NumPy arrays by name, bare or under "model" or
+        "state_dict", with a wrapper's prefix or without.
+        """
         self.network.load_official(state)
         self.untrained = not self.network.clip_given
         if self.prepared is not None:
@@ -111,6 +122,22 @@ class MaskSegmenter(FrameSegmenter, Generic[M]):
             facts["text_sha256"] = digest.hexdigest()
             facts |= self._seen.facts() if self._seen else {}
         return facts
+
+
+def _checked(size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """(h, w) as whole numbers; None as it is."""
+    if size is None:
+        return None
+    try:
+        height, width = (operator.index(side) for side in size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if height < 1 or width < 1:
+        raise UserError(
+            f"out_size must be height and width, whole numbers from 1 on, not {size!r}",
+            hint="leave it out for the frame's own size",
+        )
+    return height, width
 
 
 def load_network(setup: Setup, network: type[M], config: Any) -> M:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from ovbench.core.errors import UserError
 from ovbench.store.atomic import write_bytes
 
-from .weights_file import listing, read_weights
+from .weights_file import dtype_name, listing, read_weights
 
 
 def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -40,9 +41,19 @@ def save_weights(path: str | Path, state: Mapping[str, Tensor], metadata: Mappin
 
 
 def weights_bytes(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """The bytes of a safetensors file. The library writes metadata in random order; here it is sorted."""
+    """The bytes of a safetensors file. The library writes metadata in random order; here it is sorted.
+
+    Half a surrogate pair, which no UTF-8 text can hold, is escaped in metadata ("\\ud800").
+
+    Raises:
+        UserError: a tensor's name with half a surrogate pair in it.
+    """
     from safetensors.torch import save
 
+    strange = [ascii(name) for name in state if name != _sound(name)]
+    if strange:
+        raise UserError(listing("name that cannot be written as text", strange), hint="rename these tensors")
+    metadata = {_sound(key): _sound(value) for key, value in metadata.items()}
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     data = save(plain)
     size = int.from_bytes(data[:8], "little")
@@ -52,14 +63,32 @@ def weights_bytes(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> b
     return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
+def _sound(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def not_finite(tensor: Tensor) -> bool:
+    """Whether a tensor holds NaN or infinity; False on the meta device, where there are no values."""
+    if tensor.is_meta or not tensor.is_floating_point() or not tensor.numel():
+        return False
+    if tensor.element_size() < 2:  # eight bits: no comparisons of their own
+        tensor = tensor.float()
+    # One pass and nothing allocated; NaN wins both.
+    low, high = torch.aminmax(tensor.detach())
+    return not (math.isfinite(float(low)) and math.isfinite(float(high)))
+
+
 def apply(module: nn.Module, state: Mapping[str, Tensor], *, ignore: Iterable[str] = ()) -> None:
     """Copy `state` into `module`: every name must be there, none left over, every shape equal.
+
+    Values must be numbers: whole numbers or flags for a floating-point parameter, NaN and infinity (but for
+    attention masks) are refused.
 
     Args:
         ignore: names, or prefixes ending in '.', that may be missing or left over.
 
     Raises:
-        UserError: lists missing, unexpected and wrongly shaped names; the module is unchanged then.
+        UserError: lists what does not fit, by name; the module is unchanged then.
     """
     own = module.state_dict(keep_vars=True)
     skip = tuple(ignore)
@@ -71,11 +100,25 @@ def apply(module: nn.Module, state: Mapping[str, Tensor], *, ignore: Iterable[st
         for n in shared
         if state[n].shape != own[n].shape
     ]
-    if missing or unexpected or shapes:
-        parts = [("missing", missing), ("unexpected", unexpected), ("wrong shape", shapes)]
+    types = [
+        f"{n} {dtype_name(state[n])} instead of {dtype_name(own[n])}"
+        for n in shared
+        if own[n].is_floating_point() and not state[n].is_floating_point()
+    ]
+    if missing or unexpected or shapes or types:
+        parts = [
+            *(("missing", missing), ("unexpected", unexpected)),
+            *(("wrong shape", shapes), ("wrong type", types)),
+        ]
         raise UserError(
             "the weights do not fit the network: " + "; ".join(listing(k, v) for k, v in parts if v),
             hint="give the weights of this very method and variant; `ovbench weights inspect FILE` says whose they are",
+        )
+    strange = [n for n in shared if not n.endswith("mask") and not_finite(state[n])]
+    if strange:
+        raise UserError(
+            listing("tensor with NaN or infinity in it", strange),
+            hint="a training that diverged leaves such weights; take an earlier file",
         )
     with torch.no_grad():
         for name in shared:
@@ -86,16 +129,22 @@ def _ignored(name: str, skip: tuple[str, ...]) -> bool:
     return any(name == s or (s.endswith(".") and name.startswith(s)) for s in skip)
 
 
-def modern_head_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def modern_head_names(state: Mapping[str, Tensor], known: Container[str] | None = None) -> dict[str, Tensor]:
     """Names of a MaskFormer head as they have been since its version 2.
 
     Before, the pixel decoder's parts stood directly under `sem_seg_head.`; DeOP's loading hook moves them so.
+    An old name whose new one is there as well stays, so that nothing is lost and it can be refused.
+
+    Args:
+        known: the network's own names, where only those that it has may come out of a change.
     """
     head = "sem_seg_head."
     moved = {}
     for name, value in state.items():
         part = name.removeprefix(head)
         if name.startswith(head) and not part.startswith(("predictor.", "pixel_decoder.")):
-            name = f"{head}pixel_decoder.{part}"
+            modern = f"{head}pixel_decoder.{part}"
+            if modern not in state and (known is None or modern in known):
+                name = modern
         moved[name] = value
     return moved

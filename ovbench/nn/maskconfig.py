@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, Self
@@ -30,6 +31,12 @@ class MaskConfig:
 
     in_use: ClassVar[frozenset[str]] = frozenset({"dropout", "short_side", "long_side"})
     """Fields that may differ between training and use."""
+    at_least_one: ClassVar[tuple[str, ...]] = (
+        *("dim", "queries", "heads", "ffn", "layers", "pyramid", "region_batch"),
+        *("stem_width", "class_hidden", "embed_width", "prompt_length"),
+        *("heatmap_heads", "heatmap_ffn"),
+    )
+    """Fields that count something, of this class and of those made from it."""
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
@@ -40,9 +47,15 @@ class MaskConfig:
 
     def check(self) -> None:
         """Raise `UserError` for values that cannot be; methods extend this."""
-        for key in ("dim", "queries", "heads", "layers", "pyramid", "region_batch"):
-            if getattr(self, key, 1) < 1:
-                raise UserError(f"{key} must be at least 1, not {getattr(self, key)}")
+        for key, value in asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{key} must be a finite number, not {value}", hint=f"--set {key}=...")
+            if key in self.at_least_one and value < 1:
+                raise UserError(f"{key} must be at least 1, not {value}", hint=f"--set {key}=...")
+        if not 0 <= self.dropout <= 1:
+            raise UserError(f"dropout must be from 0 to 1, not {self.dropout:g}", hint="--set dropout=...")
+        if getattr(self, "res5_stride", 1) not in (1, 2):
+            raise UserError(f"res5_stride must be 1 or 2, not {getattr(self, 'res5_stride', 1)}")
         if not 0 <= self.short_side <= self.long_side:
             raise UserError("short_side must be 0 or more, long_side at least that")
         if self.dim % 4 or self.dim % self.heads:

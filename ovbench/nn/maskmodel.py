@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -23,6 +25,7 @@ from .masknet import MaskNet
 from .prompts import SIGNALS, LearnedPrompt
 from .seeded import named_values
 from .seen import Seen, decide
+from .weights_file import listing, state_of
 
 C = TypeVar("C", bound=MaskConfig)
 N = TypeVar("N", bound=MaskNet[Any])
@@ -87,8 +90,12 @@ class MaskModel(ABC, Generic[C, N]):
     def towers(self) -> ClipPair:
         """Another CLIP; its weights may come later."""
         weights, device = self._source
-        load = load_clip(self.config.clip, weights, device) if self.own_clip else None
-        self.clips.append(load or fresh_clip(self.config.clip, device))
+        if not self.own_clip:
+            self.clips.append(fresh_clip(self.config.clip, device))
+            return self.clips[-1]
+        expected = f"clip_weights takes the weights of {self.config.clip} alone, under OpenAI's names"
+        with naming_file(weights, expected):
+            self.clips.append(load_clip(self.config.clip, weights, device))
         return self.clips[-1]
 
     @property
@@ -123,23 +130,56 @@ class MaskModel(ABC, Generic[C, N]):
         state = self.net.state_dict()
         return {n: v for n, v in state.items() if not (self.config.shared_clip and self.of_clip(n))}
 
-    def load_official(self, state: Mapping[str, Tensor]) -> None:
+    def load_official(self, state: Mapping[str, Any], where: Path | None = None) -> None:
         """Take weights by official name, strictly; with or without CLIP's, which stays as it is without.
+
+        Args:
+            state: as `weights_file.state_of` takes it.
+            where: the file they come from, for errors.
 
         Raises:
             UserError: lists missing, unexpected and wrongly shaped names; nothing has changed then.
         """
-        state = modern_head_names(state)
+        with naming_file(where):
+            self._take(state_of(state))
+
+    def _take(self, given: Mapping[str, Tensor]) -> None:
+        own = self.net.state_dict()
+        state = modern_head_names(given, own)
+        renamed = {new: old for old, new in zip(given, state, strict=True) if old != new}
         if self.own_clip:
+            self._check_left_out(state)
             state = {name: value for name, value in state.items() if not self.of_clip(name)}
         inside = any(self.of_clip(name) for name in state)
         if not inside:
-            state |= {name: value for name, value in self.net.state_dict().items() if self.of_clip(name)}
-        apply(self.net, state, ignore=CONSTANTS)
+            state |= {name: value for name, value in own.items() if self.of_clip(name)}
+        try:
+            apply(self.net, state, ignore=CONSTANTS)
+        except UserError as error:
+            raise UserError(_as_given(error.what, renamed), where=error.where, hint=error.hint) from error
         if inside:
             for clip in self.clips:
                 clip.weights_id = hash_state(clip.model.state_dict())
             self.clip_given = True
+
+    def _check_left_out(self, state: Mapping[str, Tensor]) -> None:
+        """Raise `UserError` where the CLIP that a file of its own replaces does not look like that CLIP."""
+        own = {name: value for name, value in self.net.state_dict().items() if self.of_clip(name)}
+        if self.config.shared_clip:
+            towers = self.clip.model.state_dict()
+            own |= {f"{prefix}{name}": value for prefix in self.clip_names for name, value in towers.items()}
+        inside = {name: value for name, value in state.items() if self.of_clip(name)}
+        strange = [
+            name
+            for name, value in inside.items()
+            if name not in own or tuple(value.shape) != tuple(own[name].shape)
+        ]
+        if strange:
+            raise UserError(
+                f"the CLIP in these weights is not {self.config.clip}: "
+                f"{listing('entry of another name or shape', strange)}",
+                hint="give the weights of this very method and variant, or --set clip=... as they were trained",
+            )
 
     def fill_by_name(self) -> None:
         """Name-seeded weights for everything that no file has given."""
@@ -175,7 +215,7 @@ class MaskModel(ABC, Generic[C, N]):
             return model
         state, header = load_weights(weights)
         cls.check_header(header, config, weights, variant)
-        model.load_official(state)
+        model.load_official(state, weights)
         model.trained_on = tuple(json.loads(header.get("classes", "[]")))
         if not model.clip_given:
             raise UserError(
@@ -200,3 +240,19 @@ class MaskModel(ABC, Generic[C, N]):
                 where=where,
                 hint=f"--variant {trained}" if trained != variant else "leave out what --set changes",
             )
+
+
+@contextmanager
+def naming_file(where: object, hint: str | None = None) -> Iterator[None]:
+    """Errors of the block say which file they are about; `hint` counts where it is given."""
+    try:
+        yield
+    except UserError as error:
+        if error.where is not None or where is None:
+            raise
+        raise UserError(error.what, where=where, hint=hint or error.hint) from error
+
+
+def _as_given(what: str, renamed: Mapping[str, str]) -> str:
+    """A message with the names that entries have in the file, by those that they were given here."""
+    return re.sub(r"[\w.]+", lambda found: renamed.get(found[0], found[0]), what)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ovbench.core.errors import unknown
+from ovbench.core.errors import UserError, unknown
 from ovbench.protocol.vocabulary import Vocabulary
 
 SEEN_RULES = ("flags", "flags-or-names", "names", "none")
@@ -73,12 +73,34 @@ def decide(vocabulary: Vocabulary, rule: str, own: Sequence[str], listed: str) -
 
 
 def training_names(which: str) -> tuple[str, ...]:
-    """The names of a list that comes with ovbench ("coco-stuff-156": COCO-Stuff without 15 unseen classes)."""
+    """The names of a list, one a line.
+
+    Args:
+        which: a list that comes with ovbench ("coco-stuff-156": COCO-Stuff without 15 unseen classes; "voc-15"),
+            or a text file ("names.txt").
+
+    Raises:
+        UserError: no list, an unknown one, or a file that is not text or holds no name.
+    """
+    if not which:
+        raise UserError(
+            "this rule compares with the names that the masks were trained on, and no list of those comes with "
+            "ovbench for this variant (nor do the weights name them)",
+            hint="--set seen_names=FILE.txt with one name a line; or --set seen_rule=flags",
+        )
     folder = Path(__file__).parent / "names"
-    path = folder / f"{which}.txt"
+    path = Path(which) if which.endswith(".txt") else folder / f"{which}.txt"
     if not path.is_file():
+        if which.endswith(".txt"):
+            raise UserError("there is no list of training names here", where=path)
         raise unknown("list of training names", which, [p.stem for p in sorted(folder.glob("*.txt"))])
-    return tuple(path.read_text(encoding="utf-8").splitlines())
+    try:
+        names = tuple(n for line in path.read_text(encoding="utf-8").splitlines() if (n := line.strip()))
+    except UnicodeDecodeError as error:
+        raise UserError("this list of training names is not text in UTF-8", where=path) from error
+    if not names:
+        raise UserError("this list of training names is empty", where=path)
+    return names
 
 
 def seen_flags(vocabulary: Vocabulary, rule: str, trained: Sequence[str] = ()) -> tuple[bool, ...]:

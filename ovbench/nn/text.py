@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +25,8 @@ from .clip import ClipPair
 
 _BATCH = 256
 _CACHE_VERSION = 1
+_MANY = 2  # batches; more texts than these hold are encoded in parts
+_TELL_EVERY = 10.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -46,12 +52,41 @@ def encode_texts(clip: ClipPair, texts: Sequence[str]) -> Tensor:
             embedded tokenizer does not know.
     """
     check_length(clip, texts)
-    parts = []
+    return torch.cat([_encode_batch(clip, texts[i : i + _BATCH]) for i in range(0, len(texts), _BATCH)])
+
+
+def _encode_batch(clip: ClipPair, texts: Sequence[str]) -> Tensor:
     with torch.no_grad():
-        for start in range(0, len(texts), _BATCH):
-            tokens = clip.tokenizer(list(texts[start : start + _BATCH])).to(clip.device)
-            parts.append(F.normalize(_encode_tokens(clip.model, tokens).float(), dim=-1))
+        tokens = clip.tokenizer(list(texts)).to(clip.device)
+        return F.normalize(_encode_tokens(clip.model, tokens).float(), dim=-1)
+
+
+def _encode_in_parts(clip: ClipPair, texts: Sequence[str], key: str) -> Tensor:
+    """`encode_texts` of many texts: what is done stays on disk until the whole is there, and is told now and then.
+
+    Parts are the very batches of `encode_texts`, so that a run taken up again gets the same bits.
+    """
+    check_length(clip, texts)
+    began = spoke = time.monotonic()
+    parts: list[Tensor] = []
+    for start in range(0, len(texts), _BATCH):
+        some = texts[start : start + _BATCH]
+        parts.append(cached_vectors(clip, _part(key, start), partial(_encode_batch, clip, some)))
+        now, done = time.monotonic(), start + len(some)
+        if now - spoke >= _TELL_EVERY and done < len(texts):
+            spoke = now
+            left = (now - began) / done * (len(texts) - done)
+            tell(f"text: {done} of {len(texts)} prompts encoded by {clip.name}, {left:.0f} s left")
     return torch.cat(parts)
+
+
+def _part(key: str, start: int) -> str:
+    return f"{key}-part{start}"
+
+
+def tell(text: str) -> None:
+    """A line for whoever waits, on stderr."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _encode_tokens(model: Any, tokens: Tensor) -> Tensor:
@@ -139,13 +174,26 @@ def _encode_all(clip: ClipPair, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]
     owner = torch.tensor([k for k, words in enumerate(vocabulary.synonyms) for _ in words])
     texts = [t.replace("{}", w) for words in vocabulary.synonyms for w in words for t in vocabulary.templates]
 
-    def encode() -> Tensor:
-        return encode_texts(clip, texts).reshape(len(owner), len(vocabulary.templates), -1)
-
+    shape = (len(owner), len(vocabulary.templates), -1)
     if clip.weights_id is None:
-        return encode(), owner.to(clip.device)
+        return encode_texts(clip, texts).reshape(shape), owner.to(clip.device)
     key = hash_json([_CACHE_VERSION, clip.name, clip.weights_id, clip.device.type, texts])
-    return cached_vectors(clip, key, encode), owner.to(clip.device)
+    many = len(texts) > _MANY * _BATCH
+
+    def encode() -> Tensor:
+        found = _encode_in_parts(clip, texts, key) if many else encode_texts(clip, texts)
+        return found.reshape(shape)
+
+    vectors = cached_vectors(clip, key, encode)
+    if many and _entry(key).is_file():
+        for start in range(0, len(texts), _BATCH):
+            with contextlib.suppress(OSError):
+                _entry(_part(key, start)).unlink(missing_ok=True)
+    return vectors, owner.to(clip.device)
+
+
+def _entry(key: str) -> Path:
+    return cache_dir("text") / f"{key}.safetensors"
 
 
 def cached_vectors(clip: ClipPair, key: str, encode: Callable[[], Tensor]) -> Tensor:
@@ -154,10 +202,10 @@ def cached_vectors(clip: ClipPair, key: str, encode: Callable[[], Tensor]) -> Te
     Args:
         key: a hash of all that the vectors depend on.
     """
-    path = cache_dir("text") / f"{key}.safetensors"
+    path = _entry(key)
     if path.is_file():
-        # A damaged entry costs a recomputation, nothing else.
-        with contextlib.suppress(UserError):
+        # A damaged entry, or one that another process has just removed, costs a recomputation, nothing else.
+        with contextlib.suppress(UserError, OSError):
             return load_weights(path)[0]["text"].to(clip.device)
     vectors = encode()
     # A cache that cannot be written (read-only home, full disk) must not stop a run.

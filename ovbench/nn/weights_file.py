@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import pickle
@@ -26,6 +27,7 @@ WRAPPERS = ("state_dict", "model", "model_state_dict")
 PREFIXES = ("module.", "_orig_mod.")
 """What wrappers of a module put before every name (data-parallel training, torch.compile)."""
 _SHOWN = 6
+_DATES = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def state_hash(state: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(state):
         value = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {dtype_name(value)} {tuple(value.shape)}\n".encode())
+        digest.update(f"{name} {dtype_name(value)} {tuple(value.shape)}\n".encode("utf-8", "surrogatepass"))
         digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
@@ -185,11 +187,11 @@ def _refuse_torchscript(path: Path) -> None:
 
 
 def _numpy_allowed() -> AbstractContextManager[Any]:
-    """NumPy values beside tensors can be read since torch 2.6; before, such files are refused."""
+    """NumPy values and dates beside tensors can be read since torch 2.6; before, such files are refused."""
     major, minor = (int(part) for part in torch.__version__.split(".")[:2])
     if (major, minor) < (2, 6):
         return nullcontext()
-    return torch.serialization.safe_globals(torch_safe_globals())
+    return torch.serialization.safe_globals([*torch_safe_globals(), *_DATES])
 
 
 def _read_pickle(path: Path) -> Any:
@@ -219,8 +221,27 @@ def _refused(path: Path, what: str) -> UserError:
     return UserError(
         f"refused: this file is a pickle that holds more than tensors, and reading it could run code{asks}",
         where=path,
-        hint="give the weights as safetensors, or as a torch file of nothing but a state dict",
+        hint="give the weights as safetensors, or as a torch file of nothing but a state dict; where it stands "
+        "beside the weights only (in `meta`, say), and you trust the source, write them anew: "
+        "torch.save(torch.load(FILE, 'cpu', weights_only=False)['state_dict'], NEW)",
     )
+
+
+def state_of(value: Any) -> dict[str, Tensor]:
+    """The tensors by name of what a weights file would hold, as `read_weights` takes them out of one.
+
+    Args:
+        value: tensors or NumPy arrays by name, bare or under one of `WRAPPERS`, with `PREFIXES` or without.
+
+    Raises:
+        UserError: anything else; lists the entries that are not tensors.
+    """
+    plain = dict(value) if isinstance(value, Mapping) else value
+    try:
+        return _unwrapped(Path(), "", plain).tensors
+    except UserError as error:
+        what = error.what.replace("the file holds", f"this {type(value).__name__} holds")
+        raise UserError(what, hint="give module.state_dict()") from error
 
 
 def _unwrapped(path: Path, form: str, value: Any) -> WeightsFile:

@@ -25,7 +25,7 @@ from .conventions import constant_values
 from .explain_model import plural
 from .find import open_run
 from .model import FEW_VIDEOS, Cell, Run, required_protocol
-from .names import names_of
+from .names import names_of, profiles_mixed
 
 LOWER_IS_BETTER = ("seen_bias",)
 THIN = 5
@@ -329,7 +329,7 @@ def _constant(lines: Sequence[ScoreLine], records: Sequence[Sequence[CountedVide
 
 
 def _notes(runs: Sequence[Run], videos: Sequence[str]) -> list[str]:
-    notes = []
+    notes = profiles_mixed(runs)
     if any(set(r.videos) != set(videos) for r in runs):
         notes.append(f"Only the {plural(len(videos), 'video')} that both runs hold.")
     if any(r.partial for r in runs):

@@ -132,6 +132,13 @@ class Run:
         return found
 
     @property
+    def profile(self) -> str:
+        """Which of a method's networks it was: the option `profile`; "" for methods with one network."""
+        resolved = (self.manifest.get("options") or {}).get("resolved") or {}
+        found = (self.method.get("options") or {}).get("profile") or resolved.get("profile")
+        return str(found or (self.manifest.get("facts") or {}).get("profile") or "")
+
+    @property
     def partial(self) -> str | None:
         """Why this is not a whole run by request, or None."""
         found: str | None = self.manifest.get("partial")

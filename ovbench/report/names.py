@@ -31,6 +31,24 @@ def _cut(name: str) -> str:
     return re.sub(r"\b([0-9a-f]{10})[0-9a-f]{54}\b", r"\1", name)
 
 
+def profiles_mixed(runs: Sequence[Run]) -> list[str]:
+    """A warning per method of which runs of several profiles (networks of different function) stand together."""
+    names = dict(zip(map(id, runs), names_of(runs), strict=True))
+    found: dict[str, dict[str, list[str]]] = {}
+    for run in runs:
+        method = str(run.method["id"]).partition("+")[0]
+        found.setdefault(method, {}).setdefault(run.profile or "unnamed", []).append(names[id(run)])
+    return [
+        f"PROFILES DIFFER: {method} stands here as "
+        + " and as ".join(
+            f"{profile} ({', '.join(dict.fromkeys(rows))})" for profile, rows in sorted(of.items())
+        )
+        + ". These are different networks: neither number stands for the other."
+        for method, of in sorted(found.items())
+        if len(of) > 1
+    ]
+
+
 def names_of(runs: Sequence[Run]) -> list[str]:
     """One name per run; runs that would share one are told apart by weights, then by folder."""
     names = [method_name(r.method, r.manifest.get("options", {}).get("given")) for r in runs]

@@ -80,6 +80,12 @@ def test_commas_separate_words() -> None:
     assert split.names == ("sofa, couch", "trash_can")
 
 
+@pytest.mark.parametrize("name", [", ", "a, ", ", a", "a, , b"])
+def test_empty_words_between_commas_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match="has an empty word in it"):
+        split_names(ovbench.Vocabulary(["sky", name]))
+
+
 # -- what is refused -------------------------------------------------------------------------------------------
 
 
@@ -107,6 +113,9 @@ def test_options_of_the_paper_profile_are_refused(option: dict[str, Any]) -> Non
 def test_the_profile_is_chosen_by_its_variant() -> None:
     with pytest.raises(UserError, match="variant of its own"):
         ovbench.create("ov2vss", variant="world", untrained=True, profile="release")
+    with pytest.raises(UserError, match="'release' is the profile 'release', it cannot be 'paper'"):
+        made(profile="paper")
+    assert ovbench.create("ov2vss", "world", untrained=True, profile="paper").facts()["profile"] == "paper"
     with pytest.raises(UserError, match="corr_layout"):
         ovbench.create("ov2vss", variant="world", untrained=True, corr_layout="legacy")
     with pytest.raises(UserError, match="'official', or be 'native'"):

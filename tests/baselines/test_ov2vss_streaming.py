@@ -244,6 +244,36 @@ def test_bad_vocabularies_are_one_clear_message_and_leave_the_old_one() -> None:
     assert segmenter.scores(video(1)).shape == (3, *SIZE)
 
 
+def test_frame_numbers_and_sizes_that_are_none_are_refused() -> None:
+    segmenter, twelve = world(), video(12)
+    for index in (-1, 12, 9.0, None, "3"):
+        with pytest.raises(UserError, match="frame number from 0 to 11"):
+            segmenter.scores(twelve, index)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="from 0 to 0, not 3"):
+        segmenter.scores(twelve.image(0), 3)
+    for size in ((0, 5), (4, -1), (3,), 7, (4.0, 4.0)):
+        with pytest.raises(UserError, match="out_size must be"):
+            segmenter.scores(twelve, 0, out_size=size)  # type: ignore[arg-type]
+    assert segmenter.scores(twelve, np.int64(11), out_size=(4, 6)).shape == (3, 4, 6)  # type: ignore[arg-type]
+
+
+def test_frames_that_are_no_images_and_videos_without_any_are_refused() -> None:
+    segmenter = world()
+    for frames in (
+        *(np.zeros((2, *SIZE), np.uint8), np.zeros((2, *SIZE, 3), np.float32)),
+        *(np.zeros((2, *SIZE, 1), np.uint8), np.zeros((2, 0, 5, 3), np.uint8)),
+    ):
+        with pytest.raises(UserError, match="must be .* uint8 RGB") as caught:
+            list(segmenter.segment(ArrayVideo(frames)))
+        assert caught.value.where == "video 'array', frame '00000'"
+        with pytest.raises(UserError, match="must be .* uint8 RGB"):
+            segmenter.scores(ArrayVideo(frames), 1)
+    empty = ArrayVideo(np.zeros((0, *SIZE, 3), np.uint8))
+    for use in (lambda: list(segmenter.segment(empty)), lambda: segmenter.scores(empty, 0)):
+        with pytest.raises(UserError, match="no frames"):
+            use()
+
+
 def test_precision_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = ["run", "--protocol", "world-27-9", "--out", str(tmp_path / "run"), "--precision", "bf16"]
     assert _run([*base, "--method", "majority"]) == 2

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import datetime
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import ovbench
 from ovbench.cli.main import _run
+from ovbench.core.errors import UserError
 from ovbench.core.paths import room
+from ovbench.methods.fit import best_fits, segmenter_on_meta
 from ovbench.nn.checkpoint import load_weights, save_weights
 from ovbench.nn.weights_file import read_weights, state_hash
 
@@ -191,3 +197,86 @@ def test_run_refuses_what_it_cannot_use_with_one_message(
         assert err.count("error:") == 1 and says in err and "Traceback" not in err, (name, err)
         assert not list(out.glob("records/*")), name
     assert not (tmp_path / "bad" / "ran").exists()
+
+
+def test_odd_values_in_meta_are_shown_and_kept_as_text(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ovbench.methods.inspect.best_fits", lambda *_: [])  # takes a while, fits nothing
+    source, target = tmp_path / "w.pth", tmp_path / "w.safetensors"
+    meta = {
+        "half": "a\ud800b",
+        "loss": {"now": float("nan"), "best": -math.inf, "all": np.array([1.0, np.inf])},
+        "raw": b"\xff\x00",
+        "time": datetime.datetime(2024, 5, 6, 7, 8, tzinfo=datetime.UTC),
+        "took": datetime.timedelta(seconds=90),
+    }
+    torch.save({"meta": meta, "state_dict": {"a": torch.ones(2)}}, source)
+    code, out, err = call(capsys, "weights", "inspect", source)
+    assert code == 1 and err == "" and "half = a\\ud800b" in out and "2024-05-06T07:08" in out
+    code, out, err = call(capsys, "weights", "inspect", source, "--json")
+    shown = json.loads(out, parse_constant=pytest.fail)["meta"]
+    assert shown["loss"]["now"] == "nan" and shown["raw"] == r"b'\xff\x00'" and shown["took"] == "0:01:30"
+    code, _, err = call(capsys, "weights", "convert", source, target)
+    assert code == 0, err
+    header = load_weights(target)[1]
+    assert header["meta.half"] == "a\\ud800b" and header["meta.took"] == '"0:01:30"'
+    assert json.loads(header["meta.loss"], parse_constant=pytest.fail) == {
+        **{"now": "nan", "best": "-inf", "all": [1.0, "inf"]}
+    }
+
+
+def test_a_refusal_says_that_what_stands_beside_the_weights_may_be_at_fault(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source = tmp_path / "w.pth"
+    torch.save({"meta": {"args": argparse.Namespace(x=1)}, "state_dict": {"a": torch.ones(2)}}, source)
+    code, _, err = call(capsys, "weights", "inspect", source)
+    assert code == 2 and "asks for argparse.Namespace" in err and "`meta`" in err and "['state_dict']" in err
+
+
+def test_tensors_that_are_not_finite_are_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    torch.save({"a": torch.tensor([1.0, math.nan]), "b": torch.zeros(1)}, tmp_path / "w.pth")
+    _, out, _ = call(capsys, "weights", "inspect", tmp_path / "w.pth", "--method", "ov2vss:world")
+    assert "NaN or infinity, refused where a network reads it (1): a" in out
+
+
+def _release_tree() -> dict[str, Tensor]:
+    """An official tree of zeros that takes no memory, on disk neither."""
+    names = segmenter_on_meta("ov2vss", "release").official_names()  # type: ignore[attr-defined]
+    return {name: torch.zeros(()).expand(shape) for name, shape in names.items()}
+
+
+def test_inspect_and_run_agree_on_a_release_tree_without_clip(tmp_path: Path) -> None:
+    tree, inside = _release_tree(), "decode_head.predictor.clip_model."
+    (whole,) = best_fits(tree, {}, "ov2vss", "release")
+    assert whole.loads and not whole.remark and not whole.of_clip
+    bare = {name: value for name, value in tree.items() if not name.startswith(inside)}
+    (fit,) = best_fits(bare, {}, "ov2vss", "release")
+    assert fit.loads and "holds no CLIP: --set clip_weights=FILE" in fit.remark
+    assert len(fit.of_clip) == len(tree) - len(bare) and all(n.startswith(inside) for n in fit.of_clip)
+    torch.save(bare, tmp_path / "bare.pth")
+    with pytest.raises(UserError, match="holds no CLIP, and none was given") as caught:
+        ovbench.create("ov2vss", "release", tmp_path / "bare.pth")
+    assert "clip_weights=FILE" in (caught.value.hint or "")
+    given = segmenter_on_meta("ov2vss", "release")
+    given.own_clip = given.clip_given = True  # type: ignore[attr-defined]
+    for state in (bare, tree, {**bare, inside + "stranger": torch.zeros(1)}):  # a CLIP inside is left out
+        given.load_official(state)  # type: ignore[attr-defined]
+        assert not given.untrained
+    (cut,) = best_fits(
+        {n: v for n, v in tree.items() if "clip_model.visual" not in n}, {}, "ov2vss", "release"
+    )
+    assert not cut.loads and "missing" in cut.remark
+
+
+@pytest.mark.slow
+def test_the_release_profile_takes_clip_from_its_own_file(tmp_path: Path) -> None:
+    tree, inside = _release_tree(), "decode_head.predictor.clip_model."
+    torch.save({n: v for n, v in tree.items() if not n.startswith(inside)}, tmp_path / "bare.pth")
+    clip = {n.removeprefix(inside): (v + 0.5) for n, v in tree.items() if n.startswith(inside)}
+    torch.save({**clip, "input_resolution": torch.tensor(224)}, tmp_path / "clip.pth")
+    made = ovbench.create("ov2vss", "release", tmp_path / "bare.pth", clip_weights=str(tmp_path / "clip.pth"))
+    network: Any = made.network  # type: ignore[attr-defined]
+    assert float(network.pair.model.ln_final.bias[0]) == 0.5 and not made.untrained
+    assert float(network.decode_head.predictor.corr.conv1.bias[0]) == 0

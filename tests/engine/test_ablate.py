@@ -65,11 +65,22 @@ def test_jobs_go_seed_by_seed_with_the_reference_first() -> None:
         ({"rows": ("no-fnn",)}, "unknown row 'no-fnn'"),
         ({"protocol": "world-27"}, "unknown protocol"),
         ({"seeds": 0}, "--seeds must be at least 1"),
+        ({"metric": "unsen.miou"}, "unknown score 'unsen.miou'"),
+        ({"metric": "frames_per_second"}, "unknown score"),
     ],
 )
 def test_mistakes_are_named(changes: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         plan_ablation(AblationRequest(**{"method": "ov2vss", "protocol": "world-27-9", **changes}))  # type: ignore[arg-type]
+
+
+def test_a_metric_that_does_not_exist_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = CliRunner().invoke(command, arguments(out, "--metric", "unseen.mio"))
+    assert isinstance(found.exception, UserError) and "did you mean unseen.miou" in str(found.exception)
+    assert not out.exists()
+    for metric in ("seen.miou", "vc8.correct", "seen_bias"):
+        assert experiment(out, metric=metric).request.metric == metric
 
 
 @needs_models

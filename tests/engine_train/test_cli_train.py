@@ -80,3 +80,52 @@ def test_training_cannot_open_the_test_split(tree: Path) -> None:
     with pytest.raises(UserError, match="training split only"):
         plan._open_split("test")
     assert plan.folder(3) == Path("runs/train/camvid-8-3-gzs") / f"ov2vss-{plan.selection.variant}-seed3"
+
+
+@pytest.mark.parametrize(("stop", "fresh"), [(2, False), (1, False), (2, True)])
+def test_ctrl_c_says_what_is_kept(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stop: int,
+    fresh: bool,
+) -> None:
+    pytest.importorskip("open_clip", reason="needs the extra 'models'")
+    from ovbench.cli import train as verb
+
+    class Stopped(verb._Progress):
+        def __call__(self, done: int, entry: object) -> None:
+            if done == stop:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(verb, "_Progress", Stopped)
+    out = tmp_path / "run"
+    words = ["--method", "ov2vss:world", "--protocol", "world-27-9", "--out", str(out), "--set", "batch=1"]
+    words += ["--steps", "3", "--every", "2", *(["--fresh"] if fresh else [])]
+    code, _, stderr = _call(capsys, *words)
+    assert code == 130 and "videos" not in stderr
+    again = "the same command without --fresh" if fresh else "the same command"
+    if stop == 2:
+        assert f"the checkpoint of step 2 is kept, {again} goes on from there" in stderr
+    else:
+        assert f"before the first checkpoint; {again} begins anew" in stderr
+
+
+def test_an_empty_optimiser_file_is_damage_and_no_interruption(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("open_clip", reason="needs the extra 'models'")
+    from ovbench.engine.train import train
+
+    plan = plan_training("ov2vss", "world-27-9", variant="world", settings={"batch": "1"})
+
+    def stop(done: int, entry: object) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(plan.build(0, 2), tmp_path, plan.key, seed=0, every=1, progress=stop)
+    (tmp_path / "checkpoints" / "step-0000001.optimizer.pt").write_bytes(b"")
+    words = ["--method", "ov2vss:world", "--protocol", "world-27-9", "--set", "batch=1", "--steps", "2"]
+    code, _, stderr = _call(capsys, *words, "--out", str(tmp_path))
+    assert code == 4 and "--fresh" in stderr and "interrupted" not in stderr

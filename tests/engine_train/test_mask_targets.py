@@ -76,6 +76,21 @@ def test_flips_happen_and_sizes_change() -> None:
         Variation.from_options({**OPTIONS, "train_crop": "640"})
 
 
+def test_long_sides_have_a_limit() -> None:
+    rng, frame = np.random.default_rng(0), _picture(10, 40)
+    for options, size in (
+        ({}, (20, 80)),
+        ({"long_side": 60}, (15, 60)),
+        ({"long_side": 60, "train_long": 72}, (18, 72)),
+        ({"long_side": 60, "train_long": 0}, (15, 60)),
+    ):
+        vary = Variation.from_options({**OPTIONS, "train_sides": "20,20", **options})
+        image, labels = vary(rng, *frame)
+        assert image.shape[:2] == labels.shape == size
+    with pytest.raises(UserError, match="smallest short side, then the largest; not '90,20'"):
+        Variation.from_options({**OPTIONS, "train_sides": "90,20"})
+
+
 def test_colours_change_and_targets_do_not() -> None:
     vary = Variation.from_options({**OPTIONS, "flip": False, "colour": "full"})
     image, labels = _picture(16, 24)

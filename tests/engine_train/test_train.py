@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -156,6 +157,94 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-9])
     with pytest.raises(IntegrityError, match="checkpoint of step 20"):
         train(TinyTask(3, 45), out, KEY, seed=3, every=10)
+
+
+def _bytes(value: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def _foreign(**changes: object) -> bytes:
+    """An optimiser's state that fits the task, but for some entries."""
+    task = TinyTask(3, 1)
+    optimizer = task.optimizer()
+    task.loss(0)[0].backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    if "shape" in changes:
+        state["state"][0] = {k: torch.zeros(3, 3, 3) for k in state["state"][0]}
+    if "kind" in changes:
+        state["state"][0] = {"momentum": torch.zeros(())}
+    if "setting" in changes:
+        del state["param_groups"][0]["weight_decay"]
+    return _bytes(state)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"garbage",
+        b"\x80\x02garbage",
+        _bytes([1, 2]),
+        _bytes({}),
+        _bytes({"state": {}, "param_groups": 5}),
+        _bytes({"state": {}, "param_groups": [{"params": [0]}]}),
+        _foreign(shape=1),
+        _foreign(kind=1),
+        _foreign(setting=1),
+    ],
+)
+def test_any_optimiser_file_that_is_not_ours_is_damage(tmp_path: Path, content: bytes) -> None:
+    out = tmp_path / "run"
+    _interrupt(out, 25)
+    (optimizer,) = (out / "checkpoints").glob("*.optimizer.pt")
+    optimizer.write_bytes(content)
+    with pytest.raises(IntegrityError, match="checkpoint of step 20 cannot be taken up: .") as caught:
+        train(TinyTask(3, 45), out, KEY, seed=3, every=10)
+    assert "--fresh" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "pointer",
+    [
+        "{}",
+        "[]",
+        "",
+        '{"step": 20}',
+        '{"step": "20", "cpu_seconds": 1}',
+        '{"step": 20, "cpu_seconds": null}',
+        '{"step": -10, "cpu_seconds": 1}',
+        '{"step": 45, "cpu_seconds": 1}',
+    ],
+)
+def test_a_damaged_pointer_is_named(tmp_path: Path, pointer: str) -> None:
+    out = tmp_path / "run"
+    _interrupt(out, 25)
+    (out / "checkpoint.json").write_text(pointer)
+    with pytest.raises(IntegrityError, match="checkpoint") as caught:
+        train(TinyTask(3, 45), out, KEY, seed=3, every=10)
+    assert "--fresh" in str(caught.value)
+
+
+def test_only_options_that_differ_are_named(tmp_path: Path) -> None:
+    options = dict.fromkeys("abcdefghij", 1)
+    train(TinyTask(3, 2), tmp_path, {"options": {**options, "old": "x"}}, seed=3)
+    with pytest.raises(UserError) as caught:
+        train(TinyTask(3, 2), tmp_path, {"options": {**options, "d": 2}}, seed=3)
+    assert "(d: 1 there, 2 now; old: 'x' there, nothing now)" in caught.value.what
+
+
+def test_a_folder_whose_training_never_began_is_taken_over(tmp_path: Path) -> None:
+    class Broken(TinyTask):
+        def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+            raise UserError("no batch")
+
+    with pytest.raises(UserError, match="no batch"):
+        train(Broken(3, 2), tmp_path, {"batch": 3}, seed=3)
+    assert train(TinyTask(3, 2), tmp_path, {"batch": 4}, seed=3).is_file()
+    assert json.loads((tmp_path / "training.json").read_text())["batch"] == 4
 
 
 def test_a_loss_that_is_not_finite_stops_with_a_message(tmp_path: Path) -> None:

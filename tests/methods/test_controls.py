@@ -11,7 +11,9 @@ from make_trees import make_protocol
 
 import ovbench
 from ovbench.core.errors import UserError
+from ovbench.core.types import Image, LabelMap
 from ovbench.datasets.base import ArrayVideo, Dataset, Video
+from ovbench.methods.base import FrameSegmenter
 from ovbench.methods.create import build
 from ovbench.methods.labels import narrow, outside
 from ovbench.methods.select import select
@@ -147,3 +149,27 @@ def test_label_maps_become_narrow() -> None:
     assert narrow(np.array([[300]], np.uint16), 4).dtype == np.uint16
     assert outside(np.array([[0, 3, 255]], np.uint8), 4) is None
     assert outside(np.array([[9, 4]], np.uint8), 4) == 4
+
+
+@pytest.mark.parametrize("name", ["constant", "random", "constant+vote"])
+def test_a_list_of_names_is_no_vocabulary(name: str) -> None:
+    segmenter = ovbench.create(name)
+    with pytest.raises(UserError, match="takes a Vocabulary, not a list") as caught:
+        segmenter.prepare(["cat", "dog"])  # type: ignore[arg-type]
+    assert "Vocabulary([" in (caught.value.hint or "") and segmenter.prepared is None
+
+
+class _Plain(FrameSegmenter):
+    """A method that would take anything."""
+
+    def segment_frame(self, image: Image) -> LabelMap:
+        return np.zeros(image.shape[:2], np.uint8)
+
+
+def test_frames_that_are_no_images_are_named_for_every_method_of_single_frames() -> None:
+    for shape, kind in (((1, 4, 5), np.uint8), ((1, 4, 5, 3), np.float32)):
+        with pytest.raises(UserError, match="uint8 RGB") as caught:
+            list(_Plain().segment(ArrayVideo(np.zeros(shape, kind))))
+        assert caught.value.where == "video 'array', frame '00000'"
+    with pytest.raises(UserError, match="no frames"):
+        list(_Plain().segment(ArrayVideo(np.zeros((0, 4, 5, 3), np.uint8))))

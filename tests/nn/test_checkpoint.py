@@ -218,3 +218,36 @@ def test_anything_named_safetensors_gets_one_message(tmp_path: Path, content: by
     with pytest.raises(UserError) as caught:
         load_weights(path)
     assert str(path) in str(caught.value)
+
+
+def test_values_that_are_no_weights_are_refused_by_name() -> None:
+    module = nn.Linear(2, 3)
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    weight, bias = before["weight"], before["bias"]
+    with pytest.raises(UserError, match=r"wrong type \(bias int64 instead of float32\)"):
+        apply(module, {"weight": weight, "bias": torch.zeros(3, dtype=torch.int64)})
+    for value in (float("nan"), float("inf"), -float("inf")):
+        for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+            bad = bias.to(dtype).clone()
+            bad[1] = value
+            with pytest.raises(UserError, match=r"NaN or infinity in it \(bias\)"):
+                apply(module, {"weight": weight + 1, "bias": bad})
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+    apply(module, {"weight": weight.half(), "bias": bias.double()})
+
+
+def test_masks_may_hold_infinity_and_counters_any_number() -> None:
+    module = nn.BatchNorm1d(2)
+    module.register_buffer("attn_mask", torch.zeros(2, 2))
+    state = {**module.state_dict(), "attn_mask": torch.full((2, 2), -torch.inf)}
+    apply(module, {**state, "num_batches_tracked": torch.tensor(7.0)})
+    assert module.num_batches_tracked == 7 and module.attn_mask.isinf().all()
+
+
+def test_half_a_surrogate_pair_is_escaped(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_weights(path, _state(), {"odd\ud800": "x\ud800y\U0001f600"})
+    assert load_weights(path)[1] == {"odd\\ud800": "x\\ud800y\U0001f600"}
+    with pytest.raises(UserError, match="cannot be written as text"):
+        save_weights(tmp_path / "no", {"a\udfff": torch.zeros(1)}, {})
+    assert not (tmp_path / "no").exists()

@@ -51,5 +51,5 @@ def test_what_a_run_says_of_it() -> None:
     assert own.flags == (False, True) and own.trained == "the weights' own" and not own.contrary
     nobody = decide(Vocabulary(["ghost"]), "names", (), "coco-stuff-156")
     assert "none of them" in nobody.facts()["remark"]
-    with pytest.raises(UserError, match="list of training names"):
+    with pytest.raises(UserError, match="no list of those"):
         decide(flagged, "names", (), "")

@@ -141,3 +141,49 @@ def test_tiny_reads_any_word() -> None:
     swapped = encode_vocabulary(clip, Vocabulary(["symbol sign"]))
     assert float(swapped[0] @ vectors[1]) > 0.8
     assert clip.weights_id is not None and clip.weights_id.startswith("name-seeded ")
+
+
+def _many(world: ClipPair, monkeypatch: pytest.MonkeyPatch) -> tuple[Vocabulary, torch.Tensor]:
+    """A vocabulary of five batches of two, and its vectors without parts."""
+    monkeypatch.setattr(text_module, "_BATCH", 2)
+    monkeypatch.setattr(text_module, "_TELL_EVERY", 0.0)
+    vocabulary = Vocabulary(["red disc", "blue sky", "green floor"], templates=TEMPLATES)
+    texts = [t.replace("{}", n) for n in vocabulary.names for t in TEMPLATES]
+    return vocabulary, encode_texts(world, texts).reshape(3, 3, -1)
+
+
+def test_many_texts_are_told_of_and_leave_one_entry(
+    world: ClipPair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vocabulary, plain = _many(world, monkeypatch)
+    assert torch.equal(encode_templates(world, vocabulary, unit=False), plain)
+    told = capsys.readouterr()
+    assert told.out == "" and "text: 2 of 9 prompts encoded by world" in told.err
+    assert len(list((tmp_path / "cache" / "text").iterdir())) == 1
+
+
+def test_what_was_encoded_before_a_run_was_killed_is_not_encoded_again(
+    world: ClipPair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    vocabulary, plain = _many(world, monkeypatch)
+    encode, done = text_module._encode_batch, []
+
+    def deadly(clip: ClipPair, texts: list[str]) -> torch.Tensor:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(texts)
+        return encode(clip, texts)
+
+    monkeypatch.setattr(text_module, "_encode_batch", deadly)
+    with pytest.raises(KeyboardInterrupt):
+        encode_templates(world, vocabulary, unit=False)
+    assert len(list((tmp_path / "cache" / "text").iterdir())) == 3
+    rest: list[list[str]] = []
+
+    def counting(clip: ClipPair, texts: list[str]) -> torch.Tensor:
+        rest.append(texts)
+        return encode(clip, texts)
+
+    monkeypatch.setattr(text_module, "_encode_batch", counting)
+    assert torch.equal(encode_templates(world, vocabulary, unit=False), plain)
+    assert len(rest) == 2 and len(list((tmp_path / "cache" / "text").iterdir())) == 1

@@ -358,3 +358,23 @@ def test_help_names_all_options():
     text = CliRunner().invoke(command, ["--help"]).output
     for option in ("--protocol", "--format", "--columns", "--partial", "--mean-seeds", "--expect"):
         assert option in text
+
+
+def test_profiles_of_one_method_never_stand_together_in_silence(tmp_path):
+    runs = [
+        make_run(tmp_path / name, right, method=method, variant=name, options={"profile": profile})
+        for name, right, method, profile in (
+            ("release", 0.6, "ov2vss", "release"),
+            ("sam-vit-b", 0.7, "ov2vss+vote", "paper"),
+        )
+    ]
+    runs.append(make_run(tmp_path / "other", 0.5))
+    (table,) = tables(runs)
+    (note,) = [n for n in table["notes"] if "PROFILES DIFFER" in n]
+    assert "ov2vss stands here as paper (ov2vss:sam-vit-b+vote" in note
+    assert "and as release (ov2vss:release" in note
+    for format in ("text", "md", "latex"):
+        assert "PROFILES DIFFER" in render(runs, format=format)
+    assert "PROFILES DIFFER" in render(runs, mean_seeds=True)
+    for alone in (runs[:1] + runs[2:], runs[1:]):
+        assert "PROFILES DIFFER" not in render(alone)

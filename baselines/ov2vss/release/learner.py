@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ovbench.core.errors import UserError
@@ -89,14 +90,17 @@ class ReleaseLearner:
         ]
 
     def _output(self, far: Any, maps: Sequence[Sequence[Tensor]], pixels: Tensor, text: Tensor) -> Output:
-        """Both heads of one target; `maps` of t-9, t-6 and t."""
+        """Both heads of one target, 120 x 120 as officially; `maps` of t-9, t-6 and t."""
         head = self.module.decode_head
         size = (int(maps[-1][0].shape[2]), int(maps[-1][0].shape[3]))
         context = head.context(far, *maps)
         with torch.no_grad():
             clip = self.module.clip_tokens(pixels)
         logits = head.predictor(head.enhanced(context, far.regions, size), head.deep(maps[-1]), clip, text)
-        return Output(logits, head.auxiliary(context, size))
+        auxiliary = F.interpolate(
+            head.auxiliary(context, size), logits.shape[-2:], mode="bilinear", align_corners=False
+        )
+        return Output(logits, auxiliary)
 
     def _pixels(self, frames: Tensor) -> Tensor:
         if self.options["augment"] == "none":

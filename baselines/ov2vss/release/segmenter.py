@@ -26,9 +26,10 @@ from ..inputs import RULES, Size, input_size, parse_size, resize_as_released
 from ..speed import Speed
 from ..streaming import ClipSegmenter, permuted, trained_though_unseen
 from ..window import FrameWindow, Needs
-from .network import Far, ReleaseNetwork, release_scores
+from .network import CLIP, Far, ReleaseNetwork, release_scores
 
 PROFILE = "release"
+_CLIP = "decode_head.predictor.clip_model."
 
 
 class ReleaseSegmenter(ClipSegmenter):
@@ -41,6 +42,7 @@ class ReleaseSegmenter(ClipSegmenter):
 
     Args:
         size: the input size, or a rule of `inputs.RULES`.
+        own_clip: the network's CLIP comes from a file of its own, and wins over one that lies in a checkpoint.
     """
 
     def __init__(
@@ -50,9 +52,11 @@ class ReleaseSegmenter(ClipSegmenter):
         speed: Speed,
         device: torch.device,
         text_shuffle: int = 0,
+        own_clip: bool = False,
     ) -> None:
         super().__init__(speed, device)
         self.network, self.size = network, size
+        self.own_clip = self.clip_given = own_clip
         self.trained_on: tuple[str, ...] = ()
         self._shuffle = text_shuffle
         self.maps_pass = speed.compiled(network.maps, device)
@@ -111,9 +115,20 @@ class ReleaseSegmenter(ClipSegmenter):
         return self.network.official_names()
 
     def load_official(self, state: Mapping[str, Tensor]) -> None:
-        """Take an official state dict, strictly by name; raises `UserError` listing what does not fit."""
+        """Take an official state dict, strictly by name; with or without CLIP's, which stays as it is without.
+
+        Raises:
+            UserError: lists what does not fit.
+        """
+        if self.own_clip:
+            state = {name: value for name, value in state.items() if not name.startswith(_CLIP)}
+        inside = any(name.startswith(_CLIP) for name in state)
+        if not inside:
+            own = self.network.state_dict()
+            state = {**state, **{name: value for name, value in own.items() if name.startswith(_CLIP)}}
         self.network.load_official(state)
-        self.untrained = False
+        self.clip_given = self.clip_given or inside
+        self.untrained = not self.clip_given
         if self.prepared is not None:
             self.prepare(self.prepared)
 
@@ -134,8 +149,18 @@ class ReleaseSegmenter(ClipSegmenter):
 
 
 def split_names(vocabulary: Vocabulary) -> Vocabulary:
-    """A name "sofa, couch" stands for two words, as in the released code; the templates are the network's own."""
+    """A name "sofa, couch" stands for two words, as in the released code; the templates are the network's own.
+
+    Raises:
+        UserError: nothing before, between or behind commas.
+    """
     words = [[part for word in group for part in word.split(", ")] for group in vocabulary.synonyms]
+    for name, group in zip(vocabulary.names, words, strict=True):
+        if not all(part.strip() for part in group):
+            raise UserError(
+                f"the class name {name!r} has an empty word in it: commas separate words here",
+                hint="take the needless comma out",
+            )
     return Vocabulary(vocabulary.names, synonyms=words)
 
 
@@ -159,37 +184,49 @@ def build_release(setup: Setup, speed: Speed) -> ReleaseSegmenter:
     """The segmenter of `--variant release`.
 
     Raises:
-        UserError: options of the other profile; weights of another method or profile, or that do not fit.
+        UserError: options of the other profile; weights of another method or profile, or that do not fit; weights
+            without CLIP's where no `clip_weights` are given.
     """
     _only_own_options(setup)
     size = parse_size("input_size", setup.options["input_size"], RULES)
     state: Mapping[str, Tensor] | None = None
     trained_on: tuple[str, ...] = ()
+    clip = _clip_weights(setup)
     if setup.weights is not None:  # refused before the network is built, which takes a while
         state, header = load_weights(setup.weights)
         check_header(header, setup.weights, PROFILE)
         check_names(state, setup.weights, PROFILE)
+        if clip is None and not any(name.startswith(_CLIP) for name in state):
+            raise UserError(
+                "this checkpoint holds no CLIP, and none was given",
+                where=setup.weights,
+                hint=f"--set clip_weights=FILE with the weights of {CLIP} under OpenAI's names "
+                "(safetensors, or a torch file of a state dict)",
+            )
         trained_on = tuple(json.loads(header.get("classes", "[]")))
     network = ReleaseNetwork(str(setup.options["corr_layout"]), setup.device)
     if state is None:
         network.fill_by_name()
-    else:
-        network.load_official(state)
+    if clip is not None:
+        network.pair.load_state(clip)
     network.eval().requires_grad_(False)
-    device = torch.device(setup.device)
-    made = ReleaseSegmenter(network, size, speed, device, int(setup.options["text_shuffle"]))
+    shuffle, device = int(setup.options["text_shuffle"]), torch.device(setup.device)
+    made = ReleaseSegmenter(network, size, speed, device, shuffle, own_clip=clip is not None)
+    if state is not None:
+        made.load_official(state)
     made.trained_on = trained_on
     return made
+
+
+def _clip_weights(setup: Setup) -> Mapping[str, Tensor] | None:
+    """CLIP's own weights, where the option names a file ("seeded" is a word of the training)."""
+    given = str(setup.options.get("clip_weights", ""))
+    return None if given in ("", "seeded") else load_weights(given)[0]
 
 
 def _only_own_options(setup: Setup) -> None:
     """The released network has one set of sizes; an option that it would not listen to is refused."""
     options = setup.options
-    if setup.variant != PROFILE:
-        raise UserError(
-            f"the profile '{PROFILE}' is a variant of its own, not '{setup.variant}'",
-            hint=f"--variant {PROFILE}",
-        )
     defaults = card(METHOD).options
     foreign = {f.name for f in fields(Config)} - {"input_size"}
     for name in sorted(foreign & set(options)):
