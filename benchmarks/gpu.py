@@ -299,7 +299,7 @@ def main() -> int:
     if not torch.cuda.is_available():
         print(
             f"error: no CUDA device can be used here (torch {torch.__version__}, CUDA {torch.version.cuda})\n"
-            "  next:  run this on a machine with an NVIDIA GPU and its driver; `ovbench doctor` says more",
+            "  next:  run this on a machine with an NVIDIA GPU and its driver (`nvidia-smi` lists them)",
             file=sys.stderr,
         )
         return 2

@@ -55,7 +55,7 @@ def as_text(findings: Sequence[Finding]) -> str:
             if finding.hint:
                 lines.append(f"  next:  {finding.hint}")
     counts = [sum(f.severity == s for f in findings) for s in SEVERITIES]
-    lines.append(f"{counts[0]} errors, {counts[1]} warnings")
+    lines.append(f"{_number(counts[0], 'error')}, {_number(counts[1], 'warning')}")
     return "\n".join(lines)
 
 
@@ -86,3 +86,7 @@ class _Progress:
         """End the line that moves, if one was begun."""
         if self._open_line:
             click.echo(err=True)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

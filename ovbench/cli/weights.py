@@ -42,7 +42,7 @@ def inspect(file: str, method: str, variant: str, complete: bool, as_json: bool)
     from ovbench.methods.inspect import inspect as look
 
     report = look(file, *_named(method, variant))
-    click.echo(json.dumps(report.to_dict(), indent=1) if as_json else report_text(report, complete))
+    click.echo(json.dumps(report.to_dict(), indent=1) if as_json else report_text(report, complete, method))
     return 0 if report.known else 1
 
 
@@ -70,8 +70,11 @@ def convert(file: str, out: str, method: str, variant: str, force: bool) -> None
     click.echo("\n".join(_header(after.file.header)))
 
 
-def report_text(report: Report, complete: bool = False) -> str:
-    """Everything about a file, for a person; lists of names are cut unless `complete`."""
+def report_text(report: Report, complete: bool = False, asked: str = "") -> str:
+    """Everything about a file, for a person; lists of names are cut unless `complete`.
+
+    `asked`: the method that it was compared with, "" where that was every one.
+    """
     file = report.file
     form = ", ".join(part for part in (file.format, file.writer) if part)
     lines = [str(file.path), f"  format     {form}"]
@@ -93,7 +96,8 @@ def report_text(report: Report, complete: bool = False) -> str:
     for fit in report.fits:
         lines += ["", *_fit(fit, complete)]
     if not report.known and not report.fits:
-        lines += ["", "fits no method here; names begin with " + ", ".join(_beginnings(file.tensors))]
+        whom = f"does not fit {asked}" if asked else "fits no method here"
+        lines += ["", f"{whom}; names begin with " + ", ".join(_beginnings(file.tensors))]
     return "\n".join(lines)
 
 

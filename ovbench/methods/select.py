@@ -181,6 +181,17 @@ def _package(target: str) -> str:
     return target.partition(":")[0].rpartition(".")[0]
 
 
+def _training_command(card: Card, variant: str, protocol: Protocol | None) -> str:
+    """The command that trains this very variant."""
+    command = f"ovbench train --method {card.id} --protocol {protocol.id if protocol else 'P'}"
+    usual = card.variant_for(protocol.id, protocol.dataset.name) if protocol else card.variant_for()
+    if variant and variant != usual:
+        command += f" --variant {variant}"
+    if protocol is None or protocol.dataset.name != "world":
+        command += " --data-root DIR"
+    return command
+
+
 def _no_weights(card: Card, variant: str, protocol: Protocol | None) -> UserError:
     official = card.official_for(variant)
     name = f"{card.id} ({variant})" if variant else card.id
@@ -190,9 +201,7 @@ def _no_weights(card: Card, variant: str, protocol: Protocol | None) -> UserErro
     if official.note:
         lines.append(official.note)
     if _trainable(card, variant, protocol):
-        lines.append(
-            f"or train it: ovbench train --method {card.id} --protocol {protocol.id if protocol else 'P'}"
-        )
+        lines.append(f"or train it: {_training_command(card, variant, protocol)}")
     lines.append("or run it with name-seeded weights, marked in every output: --untrained")
     suits = f" for protocol '{protocol.id}'" if protocol else ""
     return UserError(f"no weights of {name} are shipped{suits}", hint="\n         ".join(lines))

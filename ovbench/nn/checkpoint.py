@@ -112,7 +112,8 @@ def apply(module: nn.Module, state: Mapping[str, Tensor], *, ignore: Iterable[st
         ]
         raise UserError(
             "the weights do not fit the network: " + "; ".join(listing(k, v) for k, v in parts if v),
-            hint="give the weights of this very method and variant; `ovbench weights inspect FILE` says whose they are",
+            hint="give the weights of this very method and variant; `ovbench weights inspect FILE` says whose they "
+            "are, and `ovbench weights convert` takes a foreign prefix off",
         )
     strange = [n for n in shared if not n.endswith("mask") and not_finite(state[n])]
     if strange:
