@@ -19,6 +19,7 @@ from ovbench.nn.clip import ClipPair, load_clip
 from ovbench.nn.dense import dense_features
 from ovbench.nn.scores import resize_scores
 from ovbench.nn.text import TextRows, encode_rows
+from ovbench.nn.weights_file import state_of
 from ovbench.protocol.vocabulary import Vocabulary
 
 
@@ -98,9 +99,9 @@ class MaskClip(FrameSegmenter):
         """Official parameter names (OpenAI's, as open_clip uses them) and shapes."""
         return {name: tuple(t.shape) for name, t in self.clip.model.state_dict().items()}
 
-    def load_official(self, state: Mapping[str, Tensor]) -> None:
+    def load_official(self, state: Mapping[str, Any]) -> None:
         """Take official weights, strictly by name; the vocabulary is encoded anew."""
-        self.clip.load_state(state)
+        self.clip.load_state(state_of(state))
         self.untrained = False
         if self.prepared is not None:
             self.prepare(self.prepared)

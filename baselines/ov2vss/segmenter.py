@@ -14,6 +14,7 @@ from ovbench.methods.base import Setup
 from ovbench.nn.clip import hash_state
 from ovbench.nn.frames import upload
 from ovbench.nn.scores import resize_scores
+from ovbench.nn.weights_file import state_of
 from ovbench.protocol.vocabulary import Vocabulary
 
 from .clips import clip_indices, farthest
@@ -65,9 +66,9 @@ class OV2VSSSegmenter(ClipSegmenter):
         """{parameter name: shape} of the weights this method takes."""
         return {name: tuple(value.shape) for name, value in self.network.state_dict().items()}
 
-    def load_official(self, state: Mapping[str, Tensor]) -> None:
-        """Take weights, strictly by name; raises `UserError` listing what is missing or left over."""
-        self.network.load_official(state)
+    def load_official(self, state: Mapping[str, Any]) -> None:
+        """Take what a weights file holds, strictly by name; raises `UserError` listing what is missing or left over."""
+        self.network.load_official(state_of(state))
         self.untrained = False
         if hasattr(self.network, "clip"):
             self.network.pair.weights_id = None  # text vectors of the weights before must not come back

@@ -189,6 +189,9 @@ def test_weights_come_back_by_name(segmenter: OV2VSSSegmenter) -> None:
         segmenter.load_official({k: v for k, v in state.items() if "decoder" not in k})
     with pytest.raises(UserError, match="unexpected"):
         segmenter.load_official({**state, "net.more": torch.zeros(1)})
+    before = segmenter.scores(video(3), 2)
+    segmenter.load_official({"state_dict": {f"module.{k}": v.numpy() for k, v in state.items()}})
+    assert np.array_equal(segmenter.scores(video(3), 2), before)
 
 
 def test_gradients_reach_every_parameter() -> None:

@@ -17,6 +17,7 @@ from ovbench.methods.registry import card
 from ovbench.nn.backbones import normalise
 from ovbench.nn.checkpoint import load_weights
 from ovbench.nn.frames import upload
+from ovbench.nn.weights_file import state_of
 from ovbench.protocol.vocabulary import Vocabulary
 
 from ..clips import released_clip, released_far
@@ -114,12 +115,13 @@ class ReleaseSegmenter(ClipSegmenter):
         """{name: shape} of the 1,513 entries of an official checkpoint."""
         return self.network.official_names()
 
-    def load_official(self, state: Mapping[str, Tensor]) -> None:
+    def load_official(self, state: Mapping[str, Any]) -> None:
         """Take an official state dict, strictly by name; with or without CLIP's, which stays as it is without.
 
         Raises:
             UserError: lists what does not fit.
         """
+        state = state_of(state)
         if self.own_clip:
             state = {name: value for name, value in state.items() if not name.startswith(_CLIP)}
         inside = any(name.startswith(_CLIP) for name in state)
