@@ -28,9 +28,10 @@ def _setting(experiment: Experiment) -> list[str]:
         for count, what in ((asked.videos, "videos"), (asked.frames, "frames of each video"))
         if count is not None
     ]
+    seeds = f"seeds 0 to {asked.seeds - 1}" if asked.seeds > 1 else "seed 0"
     notes = [
         f"Protocol {protocol.id} v{protocol.version}, hash {protocol.hash[:12]}; convention {protocol.convention}; "
-        f"every row trained alike: {steps}, seeds 0 to {asked.seeds - 1}. A row named several times was trained once."
+        f"every row trained alike: {steps}, {seeds}. A row named several times was trained once."
     ]
     if limits:
         notes.append(f"PARTIAL: {', '.join(limits)} only.")
