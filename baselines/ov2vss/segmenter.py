@@ -37,7 +37,7 @@ class OV2VSSSegmenter(ClipSegmenter):
     def __init__(self, network: Network, text_shuffle: int = 0, speed: Speed | None = None) -> None:
         super().__init__(speed or Speed(), network.device)
         self.network = network
-        self._leaked: list[str] = []
+        self._leaked = ""
         self._shuffle = text_shuffle
         self._scales = self.speed.compiled(network.net.scales, self.device)
         self._dense = self.speed.compiled(network.clip_features, self.device)
@@ -87,8 +87,7 @@ class OV2VSSSegmenter(ClipSegmenter):
         if config.clip == "tiny":
             remarks.append("no caption pre-training stands behind it, so unseen names are near chance.")
         if self._leaked:
-            names = ", ".join(self._leaked)
-            remarks.append(f"TRAINED ON MASKS of classes that are unseen in this protocol: {names}.")
+            remarks.append(self._leaked)
         return {**facts, "remark": " ".join(remarks)} if remarks else facts
 
     def target_scores(self, window: FrameWindow, target: int, size: tuple[int, int]) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ovbench.core.errors import UserError
 from ovbench.core.types import Image, LabelMap
 from ovbench.datasets.base import ArrayVideo, Video
-from ovbench.methods.base import Segmenter, check_image, check_video, unused
+from ovbench.methods.base import Segmenter, check_image, check_size, check_video, unused
 from ovbench.protocol.vocabulary import Vocabulary
 
 from .speed import Speed
@@ -80,7 +80,7 @@ class ClipSegmenter(Segmenter):
             resize, index = index, 0
         video = image if isinstance(image, Video) else ArrayVideo(check_image(image)[None])
         assert self.vocabulary  # says so when prepare has not been called
-        index, out_size = _frame_number(video, index), _checked_size(out_size)
+        index, out_size = _frame_number(video, index), check_size(out_size)
         window = self._window(video, [index], resize)
         return self._scores(window, index, out_size).cpu().numpy()
 
@@ -119,19 +119,6 @@ def _frame_number(video: Video, index: int) -> int:
     return number
 
 
-def _checked_size(size: tuple[int, int] | None) -> tuple[int, int] | None:
-    """(h, w), both at least 1; raises `UserError`."""
-    if size is None:
-        return None
-    try:
-        height, width = (operator.index(side) for side in size)
-    except (TypeError, ValueError):
-        height = width = 0
-    if min(height, width) < 1:
-        raise UserError(f"out_size must be (height, width) in pixels, at least 1 each, not {size!r}")
-    return height, width
-
-
 def permuted(text: Tensor, shuffle: int) -> Tensor:
     """The permuted-text control, text (K, ...): every class gets another class's; 0 leaves it as it is."""
     if not shuffle or len(text) < 2:
@@ -142,7 +129,10 @@ def permuted(text: Tensor, shuffle: int) -> Tensor:
     return moved
 
 
-def trained_though_unseen(trained: tuple[str, ...], vocabulary: Vocabulary) -> list[str]:
-    """Names that the vocabulary calls unseen and the weights have seen masks of."""
+def trained_though_unseen(trained: tuple[str, ...], vocabulary: Vocabulary) -> str:
+    """A remark on names that the vocabulary calls unseen and the weights have seen masks of; "" without any."""
     seen = vocabulary.seen or (True,) * len(vocabulary)
-    return [name for name, flag in zip(vocabulary.names, seen, strict=True) if not flag and name in trained]
+    leaked = [n for n, flag in zip(vocabulary.names, seen, strict=True) if not flag and n in trained]
+    if not leaked:
+        return ""
+    return f"TRAINED ON MASKS of classes that are unseen in this protocol: {', '.join(leaked)}."

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ovbench.core.errors import UserError
+from ovbench.engine.recipe import header, needed, poly
 from ovbench.engine.targets import IGNORE, SeenTargets
 from ovbench.methods.base import Setup
 
@@ -31,23 +30,20 @@ class Training:
     half = True
 
     def __init__(self, setup: Setup, seed: int, steps: int | None) -> None:
-        if setup.protocol is None or setup.open_split is None:
-            raise UserError(
-                "training needs a protocol", hint="ovbench train --method ov2vss --protocol world-27-9"
-            )
+        protocol, open_split = needed(setup, METHOD)
         self.setup, self.seed = setup, seed
         options = dict(setup.options)
         self.options, self.steps = options, steps or int(options["steps"])
         self.clip_norm = float(options["gradient"]) or None
         self.amp, self.accumulate = str(options["amp"]), int(options["accumulate"])
         _check_parts(int(options["batch"]), self.accumulate)
-        self.targets = SeenTargets(setup.protocol)
+        self.targets = SeenTargets(protocol)
         torch.manual_seed(seed)
         self.learner = _learner(setup, len(self.targets))
         self.module = self.learner.module
         self.rule = Rule.from_options(options)
         device = torch.device(setup.device)
-        self.samples = Samples(setup.open_split("train"), self.targets, options, device)
+        self.samples = Samples(open_split("train"), self.targets, options, device)
         self.text = self.learner.text(self.targets.vocabulary)
         self._drawn: tuple[int, list[Sample], NDArray[np.int64]] | None = None
 
@@ -70,11 +66,7 @@ class Training:
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up, then polynomial decay (power 0.9) to zero."""
-        warmup, ratio = int(self.options["warmup"]), float(self.options["warmup_ratio"])
-        begun = (step + 1) / max(1, warmup)
-        if ratio:  # from this share of the rate in the first step, as mmcv counts
-            begun = 1 - (1 - step / max(1, warmup)) * (1 - ratio)
-        return min(1.0, begun) * float((1 - step / self.steps) ** 0.9)
+        return poly(step, self.steps, int(self.options["warmup"]), float(self.options["warmup_ratio"]))
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Loss of one batch, a pure function of (seed, step) and the weights."""
@@ -121,21 +113,9 @@ class Training:
 
     def metadata(self) -> dict[str, str]:
         """Header of the weights file."""
-        protocol = self.setup.protocol
-        assert protocol is not None
-        return {
-            "method": METHOD,
-            "profile": self.learner.profile,
-            "variant": self.setup.variant,
-            "config": self.learner.config_json(),
-            "options": json.dumps(self.options, sort_keys=True),
-            "protocol": protocol.id,
-            "protocol_hash": protocol.hash,
-            "vocabulary_hash": self.targets.vocabulary.hash,
-            "classes": json.dumps(list(self.targets.vocabulary.names)),
-            "seed": str(self.seed),
-            "steps": str(self.steps),
-        }
+        config = self.learner.config_json()
+        common = header(self.setup, METHOD, config, self.targets, self.seed, self.steps)
+        return {**common, "profile": self.learner.profile}
 
 
 def _learner(setup: Setup, seen: int) -> Learner:

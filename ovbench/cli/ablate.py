@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .formats import format_option
+
 
 @click.command()
 @click.option(
@@ -35,14 +37,7 @@ import click
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of each training."
 )
 @click.option("--table-only", is_flag=True, help="Train and run nothing: the table from what lies in --out.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "md", "csv", "latex", "json"]),
-    default="text",
-    show_default=True,
-    help="How to print.",
-)
+@format_option("text", "md", "csv", "latex", "json")
 def command(
     method: str,
     protocol: str,

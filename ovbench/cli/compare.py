@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .formats import format_option
+
 
 @click.command()
 @click.argument(
@@ -29,14 +31,7 @@ import click
     type=float,
     help="Videos needed: the difference to find, in percentage points (default: the one between the runs).",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "md", "csv", "json"]),
-    default="text",
-    show_default=True,
-    help="How to print.",
-)
+@format_option("text", "md", "csv", "json")
 def command(
     runs: tuple[Path, ...],
     common: bool,

@@ -6,20 +6,15 @@ from pathlib import Path
 
 import click
 
+from .formats import format_option
+
 
 @click.command()
 @click.argument("summary", type=click.Path(path_type=Path))
 @click.option("--class", "wanted", metavar="C", help="One class: its name, clean name or index.")
 @click.option("--convention", metavar="ID", help="Explain the score under another convention.")
 @click.option("--protocol", help="Path of your own protocol, where the run was made with one.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "md", "json"]),
-    default="text",
-    show_default=True,
-    help="How to print.",
-)
+@format_option("text", "md", "json")
 def command(
     summary: Path, wanted: str | None, convention: str | None, protocol: str | None, form: str
 ) -> None:

@@ -6,18 +6,13 @@ from pathlib import Path
 
 import click
 
+from .formats import format_option
+
 
 @click.command()
 @click.argument("run_dirs", nargs=-1, metavar="[RUN_DIR]...", type=click.Path(path_type=Path))
 @click.option("--protocol", help="Only runs of this protocol: an id, or a path to a .toml.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "md", "csv", "latex", "json"]),
-    default="text",
-    show_default=True,
-    help="How to print.",
-)
+@format_option("text", "md", "csv", "latex", "json")
 @click.option("--columns", type=click.Choice(["default", "all"]), default="default", show_default=True)
 @click.option(
     "--partial", is_flag=True, help="Also runs limited to some videos or frames, in tables of their own."

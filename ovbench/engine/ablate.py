@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ovbench.core.errors import IntegrityError, UserError, unknown
+from ovbench.core.errors import UserError, unknown
 from ovbench.core.paths import check_id
 from ovbench.methods.ablations import REFERENCE, Ablations
 from ovbench.methods.card import Card
@@ -27,6 +27,7 @@ from ovbench.store.atomic import write_json
 from ovbench.store.rundir import RunDir
 
 from .differences import differences
+from .intact import read_json
 from .plan import public_options
 
 _KEY = "ablation.json"
@@ -173,7 +174,7 @@ def claim(experiment: Experiment, *, write: bool = True) -> None:
         "frames": experiment.request.frames,
     }
     if path.is_file():
-        old = _read(path)
+        old = read_json(path, "delete it and run again")
         if found := differences(old, key):
             raise UserError(
                 f"this folder belongs to another ablation ({found})",
@@ -197,7 +198,7 @@ def claim(experiment: Experiment, *, write: bool = True) -> None:
 def recorded(experiment: Experiment) -> Experiment:
     """The experiment with steps and limits as its folder says, where the user has not said otherwise."""
     path = experiment.out / _KEY
-    old = _read(path) if path.is_file() else {}
+    old = read_json(path, "delete it and run again") if path.is_file() else {}
     asked = experiment.request
     request = replace(
         asked,
@@ -206,16 +207,6 @@ def recorded(experiment: Experiment) -> Experiment:
     )
     steps = old.get("steps") if asked.steps is None and old else experiment.steps
     return replace(experiment, request=request, steps=steps)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise IntegrityError("this file is not JSON", where=path, hint="delete it and run again") from error
-    if not isinstance(found, dict):
-        raise IntegrityError("this file holds no JSON object", where=path, hint="delete it and run again")
-    return found
 
 
 def state(job: Job, experiment: Experiment) -> str | None:

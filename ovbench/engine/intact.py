@@ -14,14 +14,17 @@ if TYPE_CHECKING:
     import torch
 
 
-def read_json(path: Path) -> dict[str, Any]:
+_FRESH = "start over with --fresh"
+
+
+def read_json(path: Path, hint: str = _FRESH) -> dict[str, Any]:
     """The object in a JSON file; raises `IntegrityError`."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise damaged("this file is not JSON", path) from error
+        raise damaged("this file is not JSON", path, hint) from error
     if not isinstance(value, dict):
-        raise damaged("this file holds no JSON object", path)
+        raise damaged("this file holds no JSON object", path, hint)
     return value
 
 
@@ -63,6 +66,6 @@ def read_pointer(path: Path) -> tuple[int, float]:
     return step, float(seconds)
 
 
-def damaged(what: str, where: Path) -> IntegrityError:
+def damaged(what: str, where: Path, hint: str = _FRESH) -> IntegrityError:
     """The error for a file of a training that cannot be used."""
-    return IntegrityError(what, where=where, hint="start over with --fresh")
+    return IntegrityError(what, where=where, hint=hint)

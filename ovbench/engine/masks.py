@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from ovbench.nn.pretext import naming_loss
 
 from .drawing import LabelledFrames, Variation
 from .ranges import check_ranges
+from .recipe import header, needed, poly
 from .targets import IGNORE, SeenTargets
 
 
@@ -62,21 +62,17 @@ class MaskTraining(ABC):
     net: Any
 
     def __init__(self, setup: Setup, seed: int, steps: int | None) -> None:
-        if setup.protocol is None or setup.open_split is None:
-            raise UserError(
-                "training needs a protocol",
-                hint=f"ovbench train --method {self.method} --protocol world-27-9",
-            )
+        protocol, open_split = needed(setup, self.method)
         options = setup.options
         self.setup, self.options, self.seed = setup, options, seed
         self.check()
         self.steps = steps or int(options["steps"])
         self.clip_norm = float(options["gradient"])
         self.half = setup.variant == "world"
-        self.targets = SeenTargets(setup.protocol)
+        self.targets = SeenTargets(protocol)
         torch.manual_seed(seed)
         self.module = self.build()
-        self.frames = LabelledFrames(setup.open_split("train"), self.targets)
+        self.frames = LabelledFrames(open_split("train"), self.targets)
         self.criterion = criterion_of(options)
 
     def check(self) -> None:
@@ -187,20 +183,7 @@ class MaskTraining(ABC):
 
     def metadata(self) -> dict[str, str]:
         """Header of the weights file."""
-        protocol = self.setup.protocol
-        assert protocol is not None
-        return {
-            "method": self.method,
-            "variant": self.setup.variant,
-            "config": self.config.to_json(),
-            "options": json.dumps(dict(self.options), sort_keys=True),
-            "protocol": protocol.id,
-            "protocol_hash": protocol.hash,
-            "vocabulary_hash": self.targets.vocabulary.hash,
-            "classes": json.dumps(list(self.targets.vocabulary.names)),
-            "seed": str(self.seed),
-            "steps": str(self.steps),
-        }
+        return header(self.setup, self.method, self.config.to_json(), self.targets, self.seed, self.steps)
 
 
 class Trained(nn.Module):
@@ -237,11 +220,6 @@ def criterion_of(options: Mapping[str, Any]) -> Criterion:
         options.get("mask_loss", "focal"),
         Sampling(points) if points else None,
     )
-
-
-def poly(step: int, steps: int, warmup: int = 0) -> float:
-    """Factor of the learning rate: linear warm-up times (1 - step / steps) ** 0.9."""
-    return min(1.0, (step + 1) / max(1, warmup)) * float((1 - step / steps) ** 0.9)
 
 
 def collate(pairs: Sequence[tuple[Image, NDArray[np.uint8]]], device: torch.device) -> Batch:

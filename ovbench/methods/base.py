@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -81,6 +82,22 @@ class Segmenter(ABC):
     def facts(self) -> dict[str, Any]:
         """What a manifest should know beyond the setup (parameter count, text hashes, ...)."""
         return {}
+
+
+def check_size(size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """`out_size` of scores, (h, w), as whole numbers; None as it is. Raises `UserError`."""
+    if size is None:
+        return None
+    try:
+        height, width = (operator.index(side) for side in size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise UserError(
+            f"out_size must be height and width, whole numbers from 1 on, not {size!r}",
+            hint="leave it out for the frame's own size",
+        )
+    return height, width
 
 
 def check_vocabulary(vocabulary: Vocabulary) -> Vocabulary:

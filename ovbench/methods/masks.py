@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -11,11 +10,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ovbench.core.errors import UserError
 from ovbench.core.types import Image, LabelMap
 from ovbench.protocol.vocabulary import Vocabulary
 
-from .base import FrameSegmenter, Setup, check_image
+from .base import FrameSegmenter, Setup, check_image, check_size
 from .labels import label_dtype
 
 if TYPE_CHECKING:
@@ -88,7 +86,7 @@ class MaskSegmenter(FrameSegmenter, Generic[M]):
         assert self.vocabulary  # says so when prepare has not been called
         height, width = check_image(image).shape[:2]
         return self.network.scores(
-            image, self.texts, self.seen, resize, _checked(out_size) or (height, width)
+            image, self.texts, self.seen, resize, check_size(out_size) or (height, width)
         )
 
     def official_names(self) -> dict[str, tuple[int, ...]]:
@@ -122,22 +120,6 @@ class MaskSegmenter(FrameSegmenter, Generic[M]):
             facts["text_sha256"] = digest.hexdigest()
             facts |= self._seen.facts() if self._seen else {}
         return facts
-
-
-def _checked(size: tuple[int, int] | None) -> tuple[int, int] | None:
-    """(h, w) as whole numbers; None as it is."""
-    if size is None:
-        return None
-    try:
-        height, width = (operator.index(side) for side in size)
-    except (TypeError, ValueError):
-        height = width = 0
-    if height < 1 or width < 1:
-        raise UserError(
-            f"out_size must be height and width, whole numbers from 1 on, not {size!r}",
-            hint="leave it out for the frame's own size",
-        )
-    return height, width
 
 
 def load_network(setup: Setup, network: type[M], config: Any) -> M:

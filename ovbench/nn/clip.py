@@ -101,6 +101,16 @@ def _frozen(pair: ClipPair, device: str) -> ClipPair:
     return pair
 
 
+def no_clip(name: str, where: Path) -> UserError:
+    """The error for a checkpoint without CLIP `name` where no file of it was given either."""
+    return UserError(
+        "this checkpoint holds no CLIP, and none was given",
+        where=where,
+        hint=f"--set clip_weights=FILE with the weights of {name} under OpenAI's names "
+        "(safetensors, or a torch file of a state dict)",
+    )
+
+
 def hash_state(state: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, shapes and values (as float32) of a state dict, in the order of the names.
 

@@ -18,7 +18,7 @@ from ovbench.core.types import Image
 from ovbench.protocol.vocabulary import Vocabulary
 
 from .checkpoint import apply, load_weights, modern_head_names
-from .clip import ClipPair, fresh_clip, hash_state, load_clip
+from .clip import ClipPair, fresh_clip, hash_state, load_clip, no_clip
 from .maskconfig import MaskConfig, RegionLook
 from .maskformer import resize_shortest, to_pixels
 from .masknet import MaskNet
@@ -218,12 +218,7 @@ class MaskModel(ABC, Generic[C, N]):
         model.load_official(state, weights)
         model.trained_on = tuple(json.loads(header.get("classes", "[]")))
         if not model.clip_given:
-            raise UserError(
-                "this checkpoint holds no CLIP, and none was given",
-                where=weights,
-                hint=f"--set clip_weights=FILE with the weights of {config.clip} under OpenAI's names "
-                "(safetensors, or a torch file of a state dict)",
-            )
+            raise no_clip(config.clip, weights)
         return model
 
     @classmethod

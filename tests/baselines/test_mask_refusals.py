@@ -88,6 +88,12 @@ def test_a_trainer_asks_for_itself() -> None:
         task.check()
 
 
+def _holds(segmenter: Any, state: dict[str, torch.Tensor]) -> bool:
+    """Whether the network's weights are these."""
+    found = segmenter.network.state()
+    return all(torch.equal(found[name], value) for name, value in state.items())
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_states_in_every_form(method: str) -> None:
     state = _tensors(method)
@@ -98,8 +104,7 @@ def test_states_in_every_form(method: str) -> None:
     for given in (arrays, mixed, prefixed, {"model": state}, {"state_dict": prefixed, "meta": {}}):
         segmenter = small(method)
         segmenter.load_official(given)
-        found = segmenter.network.state()
-        assert all(torch.equal(found[name], value) for name, value in state.items())
+        assert _holds(segmenter, state)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -117,8 +122,7 @@ def test_what_is_no_state_changes_nothing(method: str) -> None:
     for given in broken:
         with pytest.raises(UserError):
             segmenter.load_official(given)
-    found = segmenter.network.state()
-    assert all(torch.equal(found[name], value) for name, value in state.items())
+    assert _holds(segmenter, state)
 
 
 @pytest.mark.parametrize("method", METHODS)

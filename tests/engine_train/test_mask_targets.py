@@ -14,7 +14,8 @@ from torch import nn
 
 from ovbench.core.errors import UserError
 from ovbench.engine.drawing import Variation
-from ovbench.engine.masks import Trained, collate, load_backbone, poly, truth_of
+from ovbench.engine.masks import Trained, collate, load_backbone, truth_of
+from ovbench.engine.recipe import poly
 from ovbench.engine.targets import IGNORE
 from ovbench.engine.train import train
 from ovbench.engine.training import plan_training

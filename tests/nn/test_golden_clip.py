@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from golden_recipes import moving_frames
 
 from ovbench.nn.clip import ClipPair, load_clip
 from ovbench.nn.dense import dense_features
@@ -39,34 +40,11 @@ def clip(golden: tuple[dict[str, Any], Any]) -> ClipPair:
     return pair
 
 
-def _target_frame(recipe: dict[str, Any]) -> np.ndarray:
-    """(3, H, W) uint8: the last frame of the recorded clip, after the recipe in the recording."""
-    h, w, margin, side = recipe["h"], recipe["w"], 64, 32
-    rng = np.random.default_rng(recipe["seed"])
-    a, b = h + margin, w + margin
-    g = rng.integers(0, 256, size=(3, a // side + 2, b // side + 2))
-    k = rng.integers(0, 256, size=(3, a // 48 + 1, b // 48 + 1))
-    y, x = np.arange(a)[:, None], np.arange(b)[None, :]
-    cy, cx, fy, fx = y // side, x // side, y % side, x % side
-    near = g[:, cy, cx] * (side - fx) + g[:, cy, cx + 1] * fx
-    far = g[:, cy + 1, cx] * (side - fx) + g[:, cy + 1, cx + 1] * fx
-    canvas = ((near * (side - fy) + far * fy) // (side * side) + k[:, y // 48, x // 48]) // 2
-    frames = [
-        np.clip(canvas[:, dy : dy + h, dx : dx + w] + rng.integers(-12, 13, size=(3, h, w)), 0, 255).astype(
-            np.uint8
-        )
-        for dy, dx in recipe["offsets"]
-    ]
-    assert (
-        hashlib.sha256(np.stack(frames).tobytes()).hexdigest() == recipe["sha256_of_all_frames_uint8_C_order"]
-    )
-    return frames[-1]
-
-
 def test_dense_features(golden: tuple[dict[str, Any], Any], clip: ClipPair) -> None:
     meta, arrays = golden
     mean, std = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
-    frame = (_target_frame(meta["input"]).astype(np.float64) - mean[:, None, None]) / std[:, None, None]
+    target = moving_frames(meta["input"])[-1].transpose(2, 0, 1)
+    frame = (target.astype(np.float64) - mean[:, None, None]) / std[:, None, None]
     image = F.interpolate(torch.from_numpy(frame.astype(np.float32))[None], (384, 384), mode="bilinear")
     with torch.no_grad():
         ours = dense_features(clip, image, "maskclip")[0].permute(1, 2, 0).numpy()

@@ -16,6 +16,7 @@ from ovbench.methods.base import Setup
 from ovbench.methods.registry import card
 from ovbench.nn.backbones import normalise
 from ovbench.nn.checkpoint import load_weights
+from ovbench.nn.clip import no_clip
 from ovbench.nn.frames import upload
 from ovbench.nn.weights_file import state_of
 from ovbench.protocol.vocabulary import Vocabulary
@@ -143,11 +144,8 @@ class ReleaseSegmenter(ClipSegmenter):
             "corr_layout": self.network.decode_head.predictor.corr.layout,
             "template_set": "imagenet80",
         }
-        leaked = trained_though_unseen(self.trained_on, self.vocabulary) if self.prepared else []
-        if leaked:
-            text = f"TRAINED ON MASKS of classes that are unseen in this protocol: {', '.join(leaked)}."
-            return {**facts, "remark": text}
-        return facts
+        remark = trained_though_unseen(self.trained_on, self.vocabulary) if self.prepared else ""
+        return {**facts, "remark": remark} if remark else facts
 
 
 def split_names(vocabulary: Vocabulary) -> Vocabulary:
@@ -199,12 +197,7 @@ def build_release(setup: Setup, speed: Speed) -> ReleaseSegmenter:
         check_header(header, setup.weights, PROFILE)
         check_names(state, setup.weights, PROFILE)
         if clip is None and not any(name.startswith(_CLIP) for name in state):
-            raise UserError(
-                "this checkpoint holds no CLIP, and none was given",
-                where=setup.weights,
-                hint=f"--set clip_weights=FILE with the weights of {CLIP} under OpenAI's names "
-                "(safetensors, or a torch file of a state dict)",
-            )
+            raise no_clip(CLIP, setup.weights)
         trained_on = tuple(json.loads(header.get("classes", "[]")))
     network = ReleaseNetwork(str(setup.options["corr_layout"]), setup.device)
     if state is None:
