@@ -1,4 +1,4 @@
-"""What ZegFormer, zsseg and DeOP cost at full size on a CPU, stage by stage, beside their official codes.
+"""What ZegFormer, zsseg, DeOP, FreeSeg and SAN cost at full size on a CPU, beside their official codes.
 
     python benchmarks/baselines.py [--method zegformer] [--threads 1] [--quick]
 
@@ -46,6 +46,7 @@ STAGES = (
     "resize",
     "backbone",
     "pixel decoder",
+    "names to maps",
     "transformer",
     "masks",
     "crops",
@@ -121,6 +122,32 @@ CASES = {
             f"CongHan0808/DeOP at 614454c, {_SOURCE}; backbone 2.9 to 5",
         ),
     ),
+    "freeseg": Case(
+        "coco-r101",
+        (470, 630),
+        False,
+        Official(
+            80.0,
+            3.15,
+            "4.7, every frame (in the total)",
+            {
+                "backbone": 5.1,
+                "pixel decoder": 4.3,
+                "names to maps": 1.7,
+                "transformer": 3.5,
+                "CLIP image": 55.2,
+                "crops": 5.1,
+                "rest": 0.4,
+            },
+            f"bytedance/FreeSeg at 7707335, {_SOURCE}, 100 crops",
+        ),
+    ),
+    "san": Case(
+        "b16",
+        (480, 640),
+        True,
+        Official(7.7, 1.75, "30 to 40, once", {}, f"MendelXu/SAN at e19262d, {_SOURCE}; a frame 7.7 to 8.5"),
+    ),
 }
 
 
@@ -175,10 +202,23 @@ def watch_all(clock: Clock, method: str, network: Any) -> list[int]:
     own = import_module(f"ovbench.baselines.{method}.network")
     clock.watch(model, "resize_shortest", "resize")
     net = network.net
+    if method == "san":
+        clock.watch(net.clip_visual_extractor, "forward", "CLIP image")
+        clock.watch(net.clip_rec_head, "forward", "CLIP image")
+        clock.watch(net.side_adapter_network.vit_model, "patches", "transformer")
+        for block in net.side_adapter_network.vit_model.blocks:
+            clock.watch(block, "forward", "transformer")
+        clock.watch(net.side_adapter_network.mask_decoder, "forward", "masks")
+        clock.watch(own, "combine_resized", "combine")
+        return crops
     clock.watch(net.backbone, "forward", "backbone")
     clock.watch(net.sem_seg_head["pixel_decoder"], "forward", "pixel decoder")
     clock.watch(net.predictor, "decode", "transformer")
     clock.watch(net.predictor, "masks", "masks")
+    if method in ("zsseg", "freeseg"):
+        own = import_module("ovbench.nn.regionmodel")
+    if method == "freeseg":
+        clock.watch(net.sem_seg_head["interaction"], "forward", "names to maps")
     clock.watch(own, "postprocess", "combine")
     if method == "deop":
         clock.watch(net, "dense", "CLIP image")
@@ -192,7 +232,7 @@ def watch_all(clock: Clock, method: str, network: Any) -> list[int]:
         clock.watch(place.Regions, "crop", "crops")
         clock.watch(own, "Regions", "crops")
     else:
-        place = import_module("ovbench.baselines.zsseg.adapter")
+        place = own
         for name in ("tight_boxes", "masked_crop", "_key"):
             clock.watch(place, name, "crops")
     clock.watch(place, "look_at_frame", "CLIP image")

@@ -118,3 +118,24 @@ def moving_frames(recipe: dict[str, Any]) -> np.ndarray:
     digest = hashlib.sha256(np.ascontiguousarray(planes).tobytes()).hexdigest()
     assert digest == recipe["sha256_of_all_frames_uint8_C_order"]
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
+
+
+def recorded_value(name: str, rule: dict[str, Any]) -> torch.Tensor:
+    """A parameter of the SAN and zsseg recordings by their recipe, with its two self-checks."""
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    z = np.random.default_rng(seed).standard_normal(rule["shape"])
+    value = torch.from_numpy(np.asarray(rule["mean"] + rule["std"] * z, dtype=np.float32))
+    flat = value.flatten().double()
+    assert float(flat[0]) == rule["first"]
+    assert abs(float(flat.sum()) - rule["sum"]) <= 1e-6 * max(1.0, float(flat.abs().sum()))
+    return value
+
+
+def recorded_image(seed: int, size: list[int], sha256: str) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of the SAN and zsseg recordings: coloured blocks with noise."""
+    height, width = size
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, 256, (height // 32, width // 32, 3)).repeat(32, 0).repeat(32, 1)
+    image = np.clip(blocks + rng.integers(-24, 25, (height, width, 3)), 0, 255).astype(np.uint8)
+    assert hashlib.sha256(image.tobytes()).hexdigest() == sha256
+    return image

@@ -49,11 +49,11 @@ class MaskTraining(ABC):
 
     `config`, `network` and `net` are those of the method, once `open_network` has made them.
 
-    Options that every card must have, official values in brackets: `steps`, `rate` (1e-4), `backbone_rate`
-    (0.1, a factor), `backbone_share` (0; where no ImageNet weights are at hand, this share of the steps trains
-    the backbone alone, by `naming_loss`), `warmup` (0 steps), `decay` (1e-4), `gradient` (0.01, the largest
-    norm), `batch` (32), `void` ("negative": pixels without a target belong to no mask; "skip": losses do not
-    look at them), those of `Variation` and those of `criterion_of`.
+    Options that every card must have, official values in brackets: `steps`, `rate` (1e-4), where there is a
+    backbone `backbone_rate` (0.1, a factor) and `backbone_share` (0; where no ImageNet weights are at hand,
+    this share of the steps trains the backbone alone, by `naming_loss`), `warmup` (0 steps), `decay` (1e-4),
+    `gradient` (0.01, the largest norm), `batch` (32), `void` ("negative": pixels without a target belong to no
+    mask; "skip": losses do not look at them), those of `Variation` and those of `criterion_of`.
     """
 
     method: str
@@ -100,14 +100,18 @@ class MaskTraining(ABC):
         self.config = config
         self.network = model(config, Path(given) if given else None, self.setup.device)
         self.net = self.network.net
-        for part in (
-            self.net.backbone,
-            self.net.sem_seg_head["pixel_decoder"],
-            self.net.predictor.transformer,
-        ):
+        self.start()
+
+    def start(self) -> None:
+        """Start values of a network just opened: fresh ones, and the backbone's from its file."""
+        for part in self.fresh_parts():
             start_values(part)
         frozen = any(isinstance(part, FrozenBatchNorm) for part in self.backbone.modules())
         load_backbone(self.backbone, self.setup, not frozen)
+
+    def fresh_parts(self) -> tuple[nn.Module, ...]:
+        """Parts of a network just opened that `start_values` fills."""
+        return self.net.backbone, self.net.sem_seg_head["pixel_decoder"], self.net.predictor.transformer
 
     @property
     def backbone(self) -> nn.Module:
@@ -130,8 +134,8 @@ class MaskTraining(ABC):
         for name, parameter in self.module.named_parameters():
             if parameter.requires_grad:
                 name = name.removeprefix("net.")
-                decays = parameter.ndim > 1 and not name.endswith(("_embed.weight", "embedding.weight"))
-                groups.setdefault((self.group_rate(name), decays), []).append(parameter)
+                group = self.group_rate(name), self.decays(name, parameter)
+                groups.setdefault(group, []).append(parameter)
         rate, decay = float(self.options["rate"]), float(self.options["decay"])
         return torch.optim.AdamW(
             [
@@ -140,6 +144,10 @@ class MaskTraining(ABC):
             ],
             lr=rate,
         )
+
+    def decays(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether weight decay applies to a parameter, by its name in the network."""
+        return parameter.ndim > 1 and not name.endswith(("_embed.weight", "embedding.weight"))
 
     def group_rate(self, name: str) -> float:
         """Factor on the learning rate of a parameter, by its name in the network."""
@@ -156,16 +164,20 @@ class MaskTraining(ABC):
     @property
     def parts(self) -> tuple[int, ...]:
         """Where the parts of the training begin, and the last one's end: the backbone alone, then everything."""
-        return 0, round(self.steps * float(self.options["backbone_share"])), self.steps
+        return 0, round(self.steps * float(self.options.get("backbone_share", 0))), self.steps
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Loss of one batch, a pure function of (seed, step) and the weights."""
         batch = self.draw(step)
         if step < self.parts[1]:
-            maps = self.backbone(normalise_pixels(batch.pixels))
-            loss = naming_loss(maps, batch.labels, len(self.targets), IGNORE)
+            loss = self.naming(batch)
             return loss, {"naming": float(loss.detach())}
         return self.criterion(self.predict(batch), self.truths(batch))
+
+    def naming(self, batch: Batch) -> Tensor:
+        """The loss of the first part of a training (`backbone_share`), see `naming_loss`."""
+        maps = self.backbone(normalise_pixels(batch.pixels))
+        return naming_loss(maps, batch.labels, len(self.targets), IGNORE)
 
     def draw(self, step: int) -> Batch:
         """The batch of a step."""
@@ -189,8 +201,10 @@ class MaskTraining(ABC):
 class Trained(nn.Module):
     """A network whose checkpoints leave some of its parameters out (a two-tower model with a file of its own)."""
 
-    def __init__(self, net: nn.Module, left_out: tuple[str, ...] = (), but: str = "") -> None:
-        """Leave out names that begin with one of `left_out`, unless they end with `but`."""
+    def __init__(
+        self, net: nn.Module, left_out: tuple[str, ...] = (), but: str | tuple[str, ...] = ()
+    ) -> None:
+        """Leave out names that begin with one of `left_out`, unless they end with (one of) `but`."""
         super().__init__()
         self.net, self._left_out, self._but = net, left_out, but
 
@@ -200,7 +214,7 @@ class Trained(nn.Module):
         return {name: value for name, value in state.items() if self._keeps(name)}
 
     def _keeps(self, name: str) -> bool:
-        return not name.startswith(self._left_out) or bool(self._but and name.endswith(self._but))
+        return not name.startswith(self._left_out) or name.endswith(self._but)
 
 
 def criterion_of(options: Mapping[str, Any]) -> Criterion:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,23 @@ _TEXTS = (
     "segmenter",
     "trainer",
     "default_variant",
+    "backbone",
 )
 _LISTS = ("trained_on", "needs")
 _FLAGS = ("needs_weights", "needs_truth", "needs_train_split")
 _TABLES = ("options", "choices", "variants", "default_variants", "official", "weights", "ablations")
-_INHERITED = ("segmenter", "trainer", "needs", "needs_weights", "paper", "code", "licence", "official")
-_VARIANT = ("description", "base", "options", "official")
+_INHERITED = (
+    "segmenter",
+    "trainer",
+    "needs",
+    "needs_weights",
+    "paper",
+    "code",
+    "licence",
+    "official",
+    "backbone",
+)
+_VARIANT = ("description", "base", "options", "official", "backbone", "trained_on")
 _REQUIRED = ("id", "title", "kind", "segmenter")
 
 
@@ -57,7 +68,8 @@ class Official:
 class Variant:
     """A named configuration: options that replace the card's defaults.
 
-    `ablation`: the row of an ablation table that it is, or "".
+    `ablation`: the row of an ablation table that it is, or "". `backbone`, `trained_on`: where they differ from
+    the card's; facts for tables, which nothing is computed from.
     """
 
     name: str
@@ -65,6 +77,8 @@ class Variant:
     options: Mapping[str, Any]
     official: Official | None = None
     ablation: str = ""
+    backbone: str = ""
+    trained_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,7 @@ class Card:
     licence: str = ""
     trainer: str = ""
     trained_on: tuple[str, ...] = ()
+    backbone: str = ""
     needs: tuple[str, ...] = ()
     needs_weights: bool = False
     needs_truth: bool = False
@@ -189,12 +204,21 @@ def _variant(
     if "base" in raw:  # a variant of a variant: that one's options, then its own
         if raw["base"] == name or raw["base"] not in variants:
             raise unknown("variant", str(raw["base"]), [v for v in variants if v != name], where=where)
-        changes = {**variants[raw["base"]].get("options", {}), **changes}
+        base = variants[raw["base"]]
+        changes = {**base.get("options", {}), **changes}
+        raw = {**{key: base[key] for key in ("backbone", "trained_on") if key in base}, **raw}
     for key in changes:
         if key not in options:
             raise unknown("option", key, options, where=where)
     official = _official(raw["official"], f"variants.{name}.official", path) if "official" in raw else None
-    return Variant(check_id("variant", name), str(raw.get("description", "")), changes, official)
+    return Variant(
+        name=check_id("variant", name),
+        description=str(raw.get("description", "")),
+        options=changes,
+        official=official,
+        backbone=str(raw.get("backbone", "")),
+        trained_on=_strings(raw.get("trained_on", []), f"variants.{name}.trained_on", path),
+    )
 
 
 def _of_ablations(ablations: Ablations, variants: Mapping[str, Variant], path: Path) -> dict[str, Variant]:
@@ -206,7 +230,9 @@ def _of_ablations(ablations: Ablations, variants: Mapping[str, Variant], path: P
             if name in variants:
                 raise _wrong(path, f"variants.{name}", "is also the name of an ablation's row")
             options = {**variants[size].options, **row.options}
-            found[name] = Variant(name, row.description, options, variants[size].official, row.name)
+            found[name] = replace(
+                variants[size], name=name, description=row.description, options=options, ablation=row.name
+            )
     return found
 
 

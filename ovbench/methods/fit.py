@@ -26,7 +26,8 @@ from .registry import cards
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-_CLIP = ("clip_model.",)  # what the methods with CLIP inside call it; it may come from a file of its own
+_CLIP = ("clip_model.", "clip_visual_extractor.", "clip_rec_head.", "ov_classifier.")
+"""What the methods with CLIP inside call it; it may come from a file of its own."""
 _NO_CLIP = "holds no CLIP: --set clip_weights=FILE gives it"
 _FILLS = {Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_, Tensor.copy_}
 _ENOUGH = 0.5  # share of the names below which a network is not worth mentioning

@@ -83,7 +83,9 @@ def _sams(table: Tensor) -> list[_Known]:
 
         return sam_model_registry[size]()
 
-    use = "ov2vss with backbone sam-vit-b, training: --set backbone_weights=FILE" if size == "vit_b" else ""
+    use = f"sam-clip: --variant {size.replace('_', '-')} --weights FILE"
+    if size == "vit_b":
+        use += "; ov2vss with backbone sam-vit-b, training: --set backbone_weights=FILE"
     return [_Known(f"SAM {name} (segment-anything)", use, build)]
 
 
@@ -119,7 +121,7 @@ def _detectron(depth: int, stem: Any) -> _Known:
 
         return ResNet(depth, stem)
 
-    use = "deop, zegformer and zsseg, training: --set backbone_weights=FILE"
+    use = "deop, freeseg, zegformer and zsseg, training: --set backbone_weights=FILE"
     kind = ", deep stem" if stem == "deeplab" else ""
     spare = ("fc.", "stem.fc.", "num_batches_tracked")
     return _Known(f"ResNet-{depth}{kind} (detectron2's names)", use, build, spare)

@@ -35,6 +35,7 @@ class MaskConfig:
         *("dim", "queries", "heads", "ffn", "layers", "pyramid", "region_batch"),
         *("stem_width", "class_hidden", "embed_width", "prompt_length"),
         *("heatmap_heads", "heatmap_ffn"),
+        *("encoder_layers", "encoder_ffn", "sampling_points", "interaction_width"),
     )
     """Fields that count something, of this class and of those made from it."""
 
@@ -122,6 +123,25 @@ class RegionLook:
 
 REGION_USE = frozenset({"seen_rule", "seen_names", "region_batch"})
 """Fields of `RegionLook`, none of which training looks at."""
+
+
+@dataclass(frozen=True)
+class EnsembleConfig(RegionLook, MaskConfig):
+    """Queries and regions each have an opinion, and the two are multiplied (zsseg, FreeSeg)."""
+
+    ensemble: bool = True  # off: regions are not looked at
+    ensemble_weight: float = 0.8  # 0: only regions count
+    region_look: str = "crop"  # "frame": CLIP sees the frame once, regions are means under their masks
+    mask_threshold: float = 0.5  # of the masks that cut regions out
+
+    in_use = MaskConfig.in_use | REGION_USE | {"ensemble", "ensemble_weight", "region_look", "mask_threshold"}
+
+    def check(self) -> None:
+        """Raise `UserError` for a weight or a threshold outside 0..1, or a size that cannot be."""
+        super().check()
+        for key in ("ensemble_weight", "mask_threshold"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise UserError(f"{key} must lie between 0 and 1, not {getattr(self, key)}")
 
 
 def numbers(key: str, text: str, sign: str, example: str) -> tuple[int, ...]:

@@ -68,9 +68,9 @@ def pad(x: Tensor, multiple: int = MULTIPLE) -> Tensor:
     return F.pad(x, (0, -width % multiple, 0, -height % multiple))
 
 
-def enlarge(masks: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, Q, h, w) mask logits -> (B, Q, H, W), bilinear, corners not aligned."""
-    return F.interpolate(masks, tuple(size), mode="bilinear", align_corners=False)
+def enlarge(masks: Tensor, size: Sequence[int], *, align_corners: bool = False) -> Tensor:
+    """(B, Q, h, w) mask logits -> (B, Q, H, W), bilinear."""
+    return F.interpolate(masks, tuple(size), mode="bilinear", align_corners=align_corners)
 
 
 def combine(class_probs: Tensor, mask_logits: Tensor) -> Tensor:
@@ -107,6 +107,47 @@ def combine_enlarged(
         large = enlarge(masks[part][None], padded)[0, :, :height, :width]
         total.addmm_(class_probs[part].T, large.sigmoid().flatten(1))
     return total.reshape(-1, height, width)
+
+
+def combine_resized(
+    class_probs: Tensor,
+    masks: Tensor,
+    padded: Sequence[int],
+    size: Sequence[int],
+    out_size: Sequence[int],
+    queries: int = 20,
+) -> Tensor:
+    """Mask logits -> the padded image -> cut to `size` -> `out_size`, and only then `combine`.
+
+    Bilinear resizing is linear along each axis, so all steps of an axis are one matrix: the large masks in between
+    are never made.
+
+    Args:
+        class_probs: (Q, K).
+        masks: (Q, h, w) logits.
+        padded, size, out_size: (H, W) of the padded image, of the image, of the result.
+        queries: combined at once.
+
+    Returns:
+        (K, *out_size).
+    """
+    rows, columns = (
+        _resizing(masks.shape[1 + axis], padded[axis], size[axis], out_size[axis]).to(masks)
+        for axis in (0, 1)
+    )
+    height, width = out_size
+    total = masks.new_zeros(class_probs.shape[1], height * width)
+    for start in range(0, len(masks), queries):
+        part = slice(start, start + queries)
+        large = rows @ (masks[part] @ columns.T)
+        total.addmm_(class_probs[part].T, large.sigmoid_().flatten(1))
+    return total.reshape(-1, height, width)
+
+
+def _resizing(cells: int, padded: int, size: int, out: int) -> Tensor:
+    """(out, cells): one axis resized from `cells` to `padded`, cut to `size`, resized to `out`."""
+    steps = F.interpolate(torch.eye(cells)[None], padded, mode="linear", align_corners=False)[..., :size]
+    return F.interpolate(steps, out, mode="linear", align_corners=False)[0].T
 
 
 def postprocess(scores: Tensor, size: Sequence[int], out_size: Sequence[int]) -> Tensor:

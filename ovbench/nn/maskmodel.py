@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ovbench.core.errors import UserError
 from ovbench.core.types import Image
@@ -21,14 +21,13 @@ from .checkpoint import apply, load_weights, modern_head_names
 from .clip import ClipPair, fresh_clip, hash_state, load_clip, no_clip
 from .maskconfig import MaskConfig, RegionLook
 from .maskformer import resize_shortest, to_pixels
-from .masknet import MaskNet
 from .prompts import SIGNALS, LearnedPrompt
 from .seeded import named_values
 from .seen import Seen, decide
 from .weights_file import listing, state_of
 
 C = TypeVar("C", bound=MaskConfig)
-N = TypeVar("N", bound=MaskNet[Any])
+N = TypeVar("N", bound=nn.Module)
 
 _ADAPTERS = ("", "clip_", "clip_adapter.", "_region_clip_adapter.")
 CONSTANTS = ("criterion.", *(f"{a}pixel_{k}" for a in _ADAPTERS for k in ("mean", "std")))
@@ -51,6 +50,8 @@ class MaskModel(ABC, Generic[C, N]):
     method: ClassVar[str]
     clip_names: ClassVar[tuple[str, ...]]
     """How names of CLIP's weights begin in the network."""
+    fixed_names: ClassVar[tuple[str, ...]] = ()
+    """Buffers that follow from the network's sizes: a file may hold them, and their values are not looked at."""
 
     def __init__(self, config: C, clip_weights: Path | None = None, device: str = "cpu") -> None:
         self.config = config
@@ -147,12 +148,14 @@ class MaskModel(ABC, Generic[C, N]):
         own = self.net.state_dict()
         state = modern_head_names(given, own)
         renamed = {new: old for old, new in zip(given, state, strict=True) if old != new}
+        state = {name: value for name, value in state.items() if name not in self.fixed_names}
         if self.own_clip:
             self._check_left_out(state)
             state = {name: value for name, value in state.items() if not self.of_clip(name)}
         inside = any(self.of_clip(name) for name in state)
         if not inside:
             state |= {name: value for name, value in own.items() if self.of_clip(name)}
+        state |= {name: own[name] for name in self.fixed_names if name in own}
         try:
             apply(self.net, state, ignore=CONSTANTS)
         except UserError as error:

@@ -81,7 +81,9 @@ class LearnedPrompt(nn.Module):
         middle = [self.dot_signal] if self.has_dot else []
         tokens = torch.tensor(self._inner(noun), dtype=torch.int64, device=self.prefix_prompt.device)
         words = model.token_embedding(tokens)
-        row = torch.cat([self.start_signal, self.prefix_prompt, words, *middle, self.end_signal])
+        row = torch.cat(
+            [*self._front(), self.start_signal, self.prefix_prompt, words, *middle, self.end_signal]
+        )
         context = len(model.positional_embedding)
         if len(row) > context:
             raise UserError(
@@ -90,6 +92,10 @@ class LearnedPrompt(nn.Module):
                 hint="shorten the class name",
             )
         return row
+
+    def _front(self) -> list[Tensor]:
+        """(L, D) each: what stands before the start signal."""
+        return []
 
     def _encode(self, rows: Sequence[Tensor]) -> Tensor:
         """Rows of any lengths -> (N, E)."""
@@ -111,6 +117,34 @@ class LearnedPrompt(nn.Module):
         dot = inner_tokens(clip, ".")
         known = clip.name not in ("world", "tiny") and len(dot) == 1
         return bare[0], dot[0] if known else None, bare[len(inner) + 1]
+
+
+class AdaptivePrompt(LearnedPrompt):
+    """`LearnedPrompt` with a task in front: [task words ...][task prompt ...][start][prefix ...][noun ...] and so on.
+
+    Names: also parameter `task_prompt` (T, D). The words' vectors are the tower's own and not stored.
+    Source: FreeSeg (Qin et al., CVPR 2023), section 3.2; the start signal stands behind the task there, too.
+
+    Args:
+        task: what the task is called, "semantic segmentation."; "" leaves the words out.
+        task_length: vectors of the task's prompt; 0 leaves it out.
+    """
+
+    def __init__(self, clip: ClipPair, length: int = 16, task: str = "", task_length: int = 8) -> None:
+        super().__init__(clip, length)
+        self._task = inner_tokens(clip, task) if task else []
+        width = self.prefix_prompt.shape[1]
+        if task_length:
+            self.task_prompt = nn.Parameter(torch.randn(task_length, width) * (0.4 / width) ** 0.5)
+
+    def identity(self) -> list[str]:
+        """Also the task's words."""
+        return [*super().identity(), repr(self._task)]
+
+    def _front(self) -> list[Tensor]:
+        words = torch.tensor(self._task, dtype=torch.int64, device=self.prefix_prompt.device)
+        found = [self._clip[0].model.token_embedding(words)]
+        return [*found, self.task_prompt] if hasattr(self, "task_prompt") else found
 
 
 def encode_prompted(prompt: LearnedPrompt, vocabulary: Vocabulary) -> Tensor:

@@ -1,4 +1,4 @@
-"""The three methods whose networks draw masks, at a size for quick tests, with a CLIP of their own inside."""
+"""The methods whose networks draw masks, at a size for quick tests, with a CLIP of their own inside."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ import numpy as np
 
 from ovbench.methods.create import create
 
-METHODS = ("zegformer", "zsseg", "deop")
+METHODS = ("zegformer", "zsseg", "deop", "freeseg")
+"""Those with a MaskFormer's head."""
+ALL = (*METHODS, "san")
+_HEAD = "sem_seg_head.predictor.query_embed.weight"
+QUERIES = {**dict.fromkeys(METHODS, _HEAD), "san": "side_adapter_network.query_embed"}
+"""A parameter that is not CLIP's, by method."""
 SMALL: dict[str, dict[str, Any]] = {
     "zegformer": {
         "templates": "single",
@@ -18,6 +23,13 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "zsseg": {"prompt": "single", "ensemble": True, "ensemble_weight": 0.8},
     "deop": {"prompt_start": "", "severance": True},
+    "freeseg": {
+        "prompt_start": "",
+        "task": "semantic segmentation.",
+        "task_length": 2,
+        "ensemble_weight": 0.8,
+    },
+    "san": {"templates": "single", "reading": "tokens"},
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from golden_recipes import recorded_image, recorded_value
 from ovbench.baselines.zsseg.network import Opinions
 from ovbench.baselines.zsseg.segmenter import ZsSeg
 
@@ -60,26 +61,6 @@ def case(request: pytest.FixtureRequest, golden_root: Path) -> Case:
     method.load_official({name: recorded_value(name, rule) for name, rule in params.items() if "std" in rule})
     method.prepare(Vocabulary(meta["vocabulary"]))
     return Case(meta, arrays, params, method)
-
-
-def recorded_value(name: str, rule: dict[str, Any]) -> torch.Tensor:
-    """A parameter by the recording's recipe, with its two self-checks."""
-    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
-    z = np.random.default_rng(seed).standard_normal(rule["shape"])
-    value = torch.from_numpy(np.asarray(rule["mean"] + rule["std"] * z, dtype=np.float32))
-    flat = value.flatten().double()
-    assert float(flat[0]) == rule["first"]
-    assert float(flat.sum()) == pytest.approx(rule["sum"], abs=1e-6 * max(1.0, float(flat.abs().sum())))
-    return value
-
-
-def recorded_image(seed: int, size: list[int], sha256: str) -> np.ndarray:
-    height, width = size
-    rng = np.random.default_rng(seed)
-    blocks = rng.integers(0, 256, (height // 32, width // 32, 3)).repeat(32, 0).repeat(32, 1)
-    image = np.clip(blocks + rng.integers(-24, 25, (height, width, 3)), 0, 255).astype(np.uint8)
-    assert hashlib.sha256(image.tobytes()).hexdigest() == sha256
-    return image
 
 
 def close(ours: Any, golden: np.ndarray, share: float = TIGHT) -> None:

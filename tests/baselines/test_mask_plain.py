@@ -102,11 +102,12 @@ def zegformer(segmenter: Any, image: np.ndarray) -> torch.Tensor:
     return out - config.calibration * torch.tensor(seen).float()[:, None, None]
 
 
-def zsseg(segmenter: Any, image: np.ndarray) -> torch.Tensor:
+def zsseg(segmenter: Any, image: np.ndarray, aligned: bool = False) -> torch.Tensor:
     network, config = segmenter.network, segmenter.network.config
     pixels = torch.from_numpy(image).float()
     found = network.net(padded(pixels, *IMAGENET)[None], segmenter.text)
-    masks = F.interpolate(found.masks[-1], (96, 128), mode="bilinear")[0, :, : SIZE[0], : SIZE[1]].sigmoid()
+    large = F.interpolate(found.masks[-1], (96, 128), mode="bilinear", align_corners=aligned)
+    masks = large[0, :, : SIZE[0], : SIZE[1]].sigmoid()
     mean, std = (torch.tensor(v) for v in statistics(network.clip))
     seen = segmenter.seen.tolist()
     out = torch.zeros(len(seen), *SIZE)
@@ -119,7 +120,7 @@ def zsseg(segmenter: Any, image: np.ndarray) -> torch.Tensor:
             part = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
             crop = torch.where(mask[part][..., None], pixels[part], mean)
             crop = ((crop - mean) / std).permute(2, 0, 1)
-            crop = F.interpolate(crop[None], (96, 160), mode="bicubic", align_corners=False)[0]
+            crop = F.interpolate(crop[None], (96, 160), mode="bicubic", align_corners=aligned)[0]
             region = (100 * segmenter.region_text @ look(network.clip, crop)).softmax(0)
         for k, trained in enumerate(seen):
             w = config.ensemble_weight if trained else 1 - config.ensemble_weight
@@ -141,7 +142,12 @@ def deop(segmenter: Any, image: np.ndarray) -> torch.Tensor:
     return out
 
 
-PLAIN = {"zegformer": zegformer, "zsseg": zsseg, "deop": deop}
+def freeseg(segmenter: Any, image: np.ndarray) -> torch.Tensor:
+    """Like zsseg, with corners aligned."""
+    return zsseg(segmenter, image, aligned=True)
+
+
+PLAIN = {"zegformer": zegformer, "zsseg": zsseg, "deop": deop, "freeseg": freeseg}
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "zegformer": [
         {"style": "cropmask"},
@@ -154,6 +160,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"region_look": "crop", "ensemble_weight": 0.3, "mask_threshold": 0.45},
     ],
     "deop": [{}, {"severance": False}],
+    "freeseg": [{"region_look": "crop"}],
 }
 CASES = [(m, changes, drawing) for m in METHODS for changes in OPTIONS[m] for drawing in DRAWINGS]
 
@@ -179,7 +186,8 @@ def test_as_the_plain_version(
 def test_vocabularies_of_any_size(
     method: str, count: int, drawing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = {"zegformer": {"style": "cropmask"}, "zsseg": {"region_look": "crop"}, "deop": {}}[method]
+    crop = {"region_look": "crop"}
+    look = {"zegformer": {"style": "cropmask"}, "zsseg": crop, "deop": {}, "freeseg": crop}[method]
     segmenter = small(method, queries=4, **look)
     segmenter.prepare(Vocabulary([f"thing {n}" for n in range(count)]))
     draw(segmenter, drawing, monkeypatch)

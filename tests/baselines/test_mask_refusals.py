@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from mask_methods import METHODS, picture, small
+from mask_methods import ALL, METHODS, QUERIES, picture, small
 
 import ovbench.nn.clip as clip_module
 from ovbench.cli.train import command
@@ -21,7 +22,6 @@ from ovbench.nn.checkpoint import save_weights
 from ovbench.protocol.vocabulary import Vocabulary
 
 NAMES = Vocabulary(["road", "tall tree"], seen=[True, False])
-QUERIES = "sem_seg_head.predictor.query_embed.weight"
 LAYER = "sem_seg_head.pixel_decoder.layer_1.weight"
 OLD_LAYER = "sem_seg_head.layer_1.weight"
 
@@ -44,6 +44,12 @@ SIZES = [
     ("zegformer", {"calibration": "nan"}, "calibration must be a finite number, not nan"),
     ("zegformer", {"calibration": "inf"}, "calibration must be a finite number, not inf"),
     ("zegformer", {"dropout": "2.0"}, "dropout must be from 0 to 1, not 2"),
+    ("san", {"fusion": "0,1,9"}, "fusion must be 1 to 4 numbers from 0 to 2 (clip_blocks), not '0,1,9'"),
+    ("san", {"fusion": "a"}, "fusion must look like 0,3,6,9, not 'a'"),
+    ("san", {"side_grid": "40"}, "side_grid must look like 40x40, not '40'"),
+    ("san", {"clip_scale": "0"}, "clip_scale must be more than 0 and at most 1, not 0"),
+    ("san", {"patch": "0"}, "patch must be at least 1, not 0"),
+    ("san", {"clip_blocks": "3"}, "clip_blocks must be from 1 to 2 of the tower's 3, not 3"),
     ("zsseg", {"ensemble_weight": "nan"}, "ensemble_weight must be a finite number, not nan"),
     ("zsseg", {"class_hidden": "0"}, "class_hidden must be at least 1, not 0"),
     ("zsseg", {"prompt": "learned", "prompt_length": "-2"}, "prompt_length must be at least 1, not -2"),
@@ -62,6 +68,9 @@ TRAININGS = [
     ("zegformer", "batch=0", "batch"),
     ("zegformer", "dropout=2.0", "dropout"),
     ("zsseg", "train_sides=90,20", "train_sides"),
+    ("san", "batch=0", "batch"),
+    ("san", "mask_weight=-1", "mask_weight"),
+    ("san", "heads=7", "heads"),
     ("deop", "second_batch=0", "second_batch"),
     ("deop", "second_sides=90,20", "second_sides"),
     ("deop", "mask_share=2", "mask_share"),
@@ -94,10 +103,10 @@ def _holds(segmenter: Any, state: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(found[name], value) for name, value in state.items())
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALL)
 def test_states_in_every_form(method: str) -> None:
     state = _tensors(method)
-    state[QUERIES] += 1
+    state[QUERIES[method]] += 1
     arrays = {name: value.numpy() for name, value in state.items()}
     mixed = {n: arrays[n] if i % 2 else v for i, (n, v) in enumerate(state.items())}
     prefixed = {f"module.{name}": value for name, value in state.items()}
@@ -107,7 +116,7 @@ def test_states_in_every_form(method: str) -> None:
         assert _holds(segmenter, state)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALL)
 def test_what_is_no_state_changes_nothing(method: str) -> None:
     segmenter, state = small(method), _tensors(method)
     other = {name: value + 1 for name, value in state.items()}
@@ -115,9 +124,9 @@ def test_what_is_no_state_changes_nothing(method: str) -> None:
         [1, 2],
         None,
         {},
-        {**other, QUERIES: np.array(["x"])},
-        {**other, QUERIES: [1.0]},
-        {**other, QUERIES: np.zeros((3, 5))},
+        {**other, QUERIES[method]: np.array(["x"])},
+        {**other, QUERIES[method]: [1.0]},
+        {**other, QUERIES[method]: np.zeros((3, 5))},
     ]
     for given in broken:
         with pytest.raises(UserError):
@@ -138,7 +147,7 @@ def test_names_from_before_are_told_as_they_are(method: str) -> None:
     assert torch.equal(segmenter.network.state()[LAYER], state[LAYER])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALL)
 def test_misfits_say_which_file(method: str, tmp_path: Path) -> None:
     state = _tensors(method)
     prefix = small(method).network.clip_names[0]
@@ -146,7 +155,7 @@ def test_misfits_say_which_file(method: str, tmp_path: Path) -> None:
     save_weights(tmp_path / "clip", clip, {})
     save_weights(tmp_path / "half", {"visual.conv1.weight": torch.zeros(1)}, {})
     save_weights(tmp_path / "extra", {**state, f"{prefix}extra": torch.zeros(1)}, {})
-    save_weights(tmp_path / "gone", {n: v for n, v in state.items() if n != QUERIES}, {})
+    save_weights(tmp_path / "gone", {n: v for n, v in state.items() if n != QUERIES[method]}, {})
     with pytest.raises(UserError, match="1 missing") as caught:
         small(method, tmp_path / "gone")
     assert caught.value.where == str(tmp_path / "gone")
@@ -154,7 +163,7 @@ def test_misfits_say_which_file(method: str, tmp_path: Path) -> None:
         small(method, clip_weights=str(tmp_path / "half"))
     assert caught.value.where == str(tmp_path / "half") and "OpenAI's names" in str(caught.value.hint)
     # What clip_weights replaces must be that CLIP.
-    with pytest.raises(UserError, match=r"clip_model\.extra") as caught:
+    with pytest.raises(UserError, match=re.escape(f"{prefix}extra")) as caught:
         small(method, tmp_path / "extra", clip_weights=str(tmp_path / "clip"))
     assert caught.value.where == str(tmp_path / "extra")
 
@@ -170,7 +179,7 @@ def test_a_backbones_file_is_named(tmp_path: Path) -> None:
     assert "detectron2's names" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALL)
 def test_sizes_of_scores(method: str) -> None:
     segmenter = small(method)
     segmenter.prepare(NAMES)
@@ -214,6 +223,8 @@ RECIPES = {  # steps, batch, short sides, crop: the official configurations
         for name in ("ade150", "ade847", "pcontext59", "cityscapes")
     },
     ("zsseg", "r101c-learned-voc15"): (20000, 16, "320,960", "512x512"),
+    ("san", "b16"): (60000, 32, "320,960", "640x640"),
+    ("san", "l14-336"): (60000, 32, "320,960", "640x640"),
     ("deop", "coco-r101"): (120000, 32, "320,960", "640x640"),
     ("deop", "voc-r101"): (40000, 16, "320,960", "512x512"),
 }

@@ -77,7 +77,7 @@ def test_a_prompt_starts_from_words() -> None:
         _task("deop", prompt_start="a photo")
 
 
-@pytest.mark.parametrize("method", ["zegformer", "zsseg", "deop"])
+@pytest.mark.parametrize("method", ["zegformer", "zsseg", "deop", "freeseg"])
 def test_the_criterion_sees_seen_names_alone(method: str) -> None:
     task = _task(method)
     found = task.predict(task.draw(0))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mask_methods import METHODS, small
+from mask_methods import ALL, METHODS, QUERIES, small
 
 import ovbench.nn.clip as clip_module
 from ovbench.core.errors import UserError
@@ -20,7 +20,6 @@ from ovbench.protocol.vocabulary import Vocabulary
 
 State = dict[str, torch.Tensor]
 NAMES = Vocabulary(["road", "tall tree"], seen=[True, False])
-CHANGED = "sem_seg_head.predictor.query_embed.weight"
 EXTRAS = {
     "criterion.empty_weight": torch.ones(3),
     "pixel_mean": torch.zeros(3, 1, 1),
@@ -28,7 +27,7 @@ EXTRAS = {
 }
 
 
-@pytest.fixture(scope="module", params=METHODS)
+@pytest.fixture(scope="module", params=ALL)
 def method(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -36,19 +35,17 @@ def method(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def state(method: str) -> State:
     """Official names; no value as an untrained network has it."""
-    own = small(method).network.state()
+    network = small(method).network
     return {
         n: named_values(n, tuple(v.shape), "another").float() if v.is_floating_point() else v.clone()
-        for n, v in own.items()
+        for n, v in network.state().items()
+        if n not in network.fixed_names
     }
 
 
-def is_clip(name: str) -> bool:
-    return ".clip_model." in name and not name.endswith("learned_position")
-
-
-def without_clip(state: State) -> State:
-    return {name: value for name, value in state.items() if not is_clip(name)}
+def without_clip(method: str, state: State) -> State:
+    of_clip = small(method).network.of_clip
+    return {name: value for name, value in state.items() if not of_clip(name)}
 
 
 def trainer(state: State, path: Path) -> None:
@@ -108,7 +105,7 @@ def test_every_form_is_read(
 def test_clip_may_have_a_file_of_its_own(
     method: str, state: State, tmp_path: Path, write: Callable[[State, Path], None]
 ) -> None:
-    write(without_clip(state), tmp_path / "w")
+    write(without_clip(method, state), tmp_path / "w")
     with pytest.raises(UserError, match="holds no CLIP") as caught:
         small(method, tmp_path / "w")
     assert "clip_weights" in str(caught.value.hint) and "OpenAI" in str(caught.value.hint)
@@ -123,26 +120,27 @@ def test_clip_may_have_a_file_of_its_own(
     for file in ("w", "with"):  # what is given by name wins over what lies inside
         loaded = small(method, tmp_path / file, clip_weights=str(tmp_path / "clip"))
         assert torch.equal(loaded.network.clip.model.text_projection, tower["text_projection"])
-        assert torch.equal(loaded.network.state()[CHANGED], state[CHANGED])
+        assert torch.equal(loaded.network.state()[QUERIES[method]], state[QUERIES[method]])
 
 
-def misfits(state: State) -> list[tuple[State, str]]:
+def misfits(method: str, state: State) -> list[tuple[State, str]]:
     """What must be refused, and the name that the refusal must give."""
-    some = next(n for n in state if is_clip(n) and n.endswith("text_projection"))
-    gone = {n: v for n, v in state.items() if n != CHANGED}
+    some = next(n for n in state if n.endswith("text_projection"))
+    changed = QUERIES[method]
+    gone = {n: v for n, v in state.items() if n != changed}
     half = {n: v for n, v in state.items() if n != some}
     return [
-        (gone, f"1 missing ({CHANGED})"),
+        (gone, f"1 missing ({changed})"),
         (half, f"1 missing ({some})"),
         ({**state, "backbone.extra": torch.zeros(1)}, "1 unexpected (backbone.extra)"),
-        ({**state, CHANGED: torch.zeros(3, 5)}, f"1 wrong shape ({CHANGED} (3, 5) instead of"),
+        ({**state, changed: torch.zeros(3, 5)}, f"1 wrong shape ({changed} (3, 5) instead of"),
     ]
 
 
 def test_the_rest_is_refused_by_name(method: str, state: State, tmp_path: Path) -> None:
     untouched = small(method)
     before = {n: v.clone() for n, v in untouched.network.state().items()}
-    for wrong, says in misfits(state):
+    for wrong, says in misfits(method, state):
         trainer(wrong, tmp_path / "w")
         with pytest.raises(UserError) as caught:
             small(method, tmp_path / "w")
@@ -154,11 +152,11 @@ def test_the_rest_is_refused_by_name(method: str, state: State, tmp_path: Path) 
 
 def test_a_state_without_clip_leaves_the_method_untrained(method: str, state: State) -> None:
     loaded = small(method)
-    loaded.load_official(without_clip(state))
-    assert loaded.untrained and torch.equal(loaded.network.state()[CHANGED], state[CHANGED])
+    loaded.load_official(without_clip(method, state))
+    assert loaded.untrained and torch.equal(loaded.network.state()[QUERIES[method]], state[QUERIES[method]])
     loaded.load_official(state)
     assert not loaded.untrained
-    loaded.load_official(without_clip(state))  # it has one by now
+    loaded.load_official(without_clip(method, state))  # it has one by now
     assert not loaded.untrained
 
 

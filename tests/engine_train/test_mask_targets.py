@@ -23,7 +23,7 @@ from ovbench.methods.base import Setup
 from ovbench.nn.checkpoint import apply, load_weights, save_weights
 from ovbench.nn.resnet import ResNet
 
-METHODS = ("zegformer", "zsseg", "deop")
+METHODS = ("zegformer", "zsseg", "deop", "freeseg")
 OPTIONS = {"train_sides": "", "train_crop": "", "flip": True, "colour": "none"}
 
 
