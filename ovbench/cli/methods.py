@@ -31,6 +31,8 @@ def show(method: str) -> None:
 
 def list_text(cards: list[Card]) -> str:
     """One line per method: id, kind, what it needs, for which protocols weights are shipped."""
+    from ovbench.methods.wrappers import WRAPPERS
+
     rows = [("method", "kind", "needs", "weights shipped for")]
     rows += [(c.id, c.kind, _needs(c), _shipped(c)) for c in cards]
     widths = [max(len(r[i]) for r in rows) for i in range(3)]
@@ -39,7 +41,7 @@ def list_text(cards: list[Card]) -> str:
         [
             *(line.rstrip() for line in lines),
             "",
-            "'+vote' behind any name: majority over neighbouring frames (--set vote_window=4).",
+            *(f"'+{w.name}' behind any name: {w.line}." for w in WRAPPERS.values()),
             "ovbench methods show ID explains a method.",
         ]
     )

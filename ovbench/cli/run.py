@@ -10,7 +10,9 @@ import click
 
 @click.command()
 @click.option(
-    "--method", required=True, help="Method, as in `ovbench methods`; METHOD:VARIANT and METHOD+vote work."
+    "--method",
+    required=True,
+    help="Method, as in `ovbench methods`; METHOD:VARIANT, METHOD+vote and METHOD+flow work.",
 )
 @click.option("--protocol", required=True, help="Protocol id, or a path to a .toml.")
 @click.option(
@@ -53,6 +55,14 @@ import click
     show_default=True,
     help="Read frames and write label maps in threads beside the method; changes no number.",
 )
+@click.option(
+    "--from",
+    "label_maps",
+    metavar="RUN_DIR",
+    type=click.Path(path_type=Path),
+    help="For METHOD+vote and METHOD+flow: take the label maps of METHOD from its run with --save-predictions "
+    "instead of computing them again; same numbers.",
+)
 @click.option("--fresh", is_flag=True, help="Delete the run in the folder and begin anew.")
 def command(
     method: str,
@@ -72,6 +82,7 @@ def command(
     save_predictions: bool,
     flow: tuple[str, ...],
     overlap: str,
+    label_maps: Path | None,
     fresh: bool,
 ) -> None:
     """Segment a protocol's videos with a method and score them.
@@ -101,6 +112,7 @@ def command(
         fresh=fresh,
         flow=flow,
         overlap=overlap,
+        label_maps=label_maps,
         command=tuple(sys.argv),
     )
     click.echo(run(request))

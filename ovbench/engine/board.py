@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ovbench.core.errors import UserError
-from ovbench.methods.select import VOTE
+from ovbench.methods.wrappers import SIGN
 from ovbench.protocol.load import load_protocol
 
 from .evaluate import execute
@@ -31,8 +31,9 @@ def run_board(shared: Request, rows: Sequence[str]) -> list[Path]:
     """Run every row into its own folder below `shared.out`; returns the run folders in order.
 
     All rows are resolved before the first is run, so that a mistake in the last one shows at once.
-    Finished rows are taken over, a row that was interrupted goes on. Where a method and its vote twin both
-    stand on the board, the twin votes over the method's stored label maps: same counts, no second pass.
+    Finished rows are taken over, a row that was interrupted goes on. Where a method and a twin of it
+    (`+vote`, `+flow`) both stand on the board, the twin takes the method's stored label maps: same counts, no
+    second pass.
     """
     plans = _share(rows, [_plan(shared, row) for row in rows])
     if any(plan.jobs > 1 for plan in plans):
@@ -50,12 +51,14 @@ def _plan(shared: Request, row: str) -> Plan:
 
 
 def _share(rows: Sequence[str], plans: Sequence[Plan]) -> list[Plan]:
-    """Let vote twins read the label maps of the row they are the twin of, where that row comes before."""
+    """Let twins read the label maps of the row they are the twin of, where that row comes before."""
     saved: dict[int, Plan] = {}
     shared = list(plans)
     for number, (row, plan) in enumerate(zip(rows, plans, strict=True)):
-        base = row.replace(f"+{VOTE}", "")
-        if not plan.selection.vote or base not in rows[:number]:
+        if plan.selection.wrapper is None:
+            continue
+        base = row.replace(SIGN + plan.selection.wrapper.name, "")
+        if base not in rows[:number]:
             continue
         source = rows.index(base)
         saved[source] = plans[source]

@@ -25,6 +25,7 @@ from .plan import Plan, Request, make_plan
 from .pool import process_videos
 from .progress import Progress, note
 from .records import CountedVideo, read_records
+from .reuse import check_source
 from .takeup import Found, look, missing_folders, remove_empty, withdraw
 from .timing import timing_report
 from .worker import DiskFull, Work, disk_full_is_named
@@ -37,12 +38,15 @@ def run(request: Request) -> Path:
 
     Raises:
         UserError: something asked for is wrong, or a video cannot be segmented or counted.
-        IncompleteError: the disk is full; finished videos are kept.
-        IntegrityError: records of another run, or damaged ones.
+        IncompleteError: the disk is full; finished videos are kept. Or label maps that are to be reused lack some.
+        IntegrityError: records of another run, or damaged ones; reused label maps that are not what was counted.
     """
     if request.method.partition(":")[0] == "predictions":
         return _score(request)
-    return execute(make_plan(request))
+    plan = make_plan(request)
+    if request.label_maps is not None:
+        check_source(plan, request.label_maps)
+    return execute(plan)
 
 
 def score(

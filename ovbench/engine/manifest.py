@@ -24,7 +24,7 @@ def method_facts(plan: Plan) -> dict[str, Any]:
     selection = plan.selection
     facts: dict[str, Any] = {
         "id": selection.id,
-        "title": selection.card.title + (" + vote" if selection.vote else ""),
+        "title": selection.card.title + (f" + {selection.wrapper.name}" if selection.wrapper else ""),
         "kind": selection.card.kind,
         "variant": selection.variant,
         "options": public_options(selection.options),
@@ -121,6 +121,12 @@ def _is_of(run: RunDir, video_id: str, plan: Plan) -> bool:
     return record is not None and record.run_key == plan.run_key
 
 
+def _reused(plan: Plan) -> dict[str, Any]:
+    """Whose label maps a session took instead of computing them."""
+    source = plan.request.label_maps
+    return {} if source is None else {"label_maps_of": RunDir(source).manifest().get("run_key")}
+
+
 def _manifest(plan: Plan) -> dict[str, Any]:
     request, protocol, selection = plan.request, plan.protocol, plan.selection
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -159,6 +165,8 @@ def _manifest(plan: Plan) -> dict[str, Any]:
         "versions": versions(),
         "git": git_state(),
         "hardware": {**hardware(), "gpu": gpu_name(plan.device)},
-        "sessions": [{"started": now, "command": public_command(request.command), "jobs": plan.jobs}],
+        "sessions": [
+            {"started": now, "command": public_command(request.command), "jobs": plan.jobs, **_reused(plan)}
+        ],
         "facts": None,
     }

@@ -49,7 +49,7 @@ class Request:
     need_images: bool = True
     overlap: str = "auto"  # reading and writing in threads beside the method: auto, on or off
     flow: tuple[str, ...] = ()  # backends of temporal consistency, as in `ovbench.flow.open.parse`
-    label_maps: Path | None = None  # of the method that votes, saved by a run of it: not computed again
+    label_maps: Path | None = None  # a run of the wrapped method, whose label maps are not computed again
     name: str | None = None  # what tables call scored label maps
     command: tuple[str, ...] = ()
 
@@ -142,6 +142,7 @@ def make_plan(request: Request, source_sha256: str | None = None, protocol: Prot
         partial=_partial(len(chosen), len(every), request.frames),
         key_parts={
             **_key_parts(request, protocol, selection, device, source_sha256),
+            **_wrapper_key(selection),
             **_flow_key(flow, chosen, flow_device),
         },
         flow=flow,
@@ -178,13 +179,22 @@ def _key_parts(
     }
 
 
+def _wrapper_key(selection: Selection) -> dict[str, Any]:
+    """Nothing for a wrapper that its options and the code of `methods` decide already."""
+    parts = selection.wrapper.key(selection.options) if selection.wrapper else {}
+    return {"wrapper": parts, "wrapper_code": tree_sha256([_flow_room()])} if parts else {}
+
+
+def _flow_room() -> Path:
+    return Path(ovbench.__file__).resolve().parent / "flow"
+
+
 def _flow_key(flow: Sequence[FlowSpec], video_ids: Sequence[str], device: str) -> dict[str, Any]:
     """Nothing for a run without flow: what computes it is then no part of the run."""
     if not flow:
         return {}
-    sources = [Path(ovbench.__file__).resolve().parent / "flow"]
     parts = [key_parts(spec, video_ids, device) for spec in flow]
-    return {"flow": parts, "flow_code": tree_sha256(sources)}
+    return {"flow": parts, "flow_code": tree_sha256([_flow_room()])}
 
 
 def public_options(options: Mapping[str, Any]) -> dict[str, Any]:

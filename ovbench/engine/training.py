@@ -94,10 +94,10 @@ def plan_training(
     trainable = ", ".join(name for name, card in cards().items() if card.trainer)
     if not selection.card.trainer:
         raise UserError(f"method '{selection.id}' is not trained", hint=f"methods that are: {trainable}")
-    if selection.vote:
+    if selection.wrapper:
         raise UserError(
-            f"there is nothing to train in the vote of '{selection.id}'",
-            hint=f"train '{selection.card.id}'; the vote takes its weights",
+            f"there is nothing to train in the {selection.wrapper.name} of '{selection.id}'",
+            hint=f"train '{selection.card.id}'; the {selection.wrapper.name} takes its weights",
         )
     check_ranges(selection.id, selection.method_options)
     return TrainingPlan(selection, loaded, data_root, device)

@@ -18,9 +18,7 @@ from ovbench.flow.compare import FlowSet
 from ovbench.flow.open import FlowSpec
 from ovbench.methods.base import Segmenter
 from ovbench.methods.create import build
-from ovbench.methods.predictions import StoredPredictions, predictions_root
 from ovbench.methods.select import Selection
-from ovbench.methods.vote import VoteSegmenter
 from ovbench.protocol.load import load_protocol
 from ovbench.protocol.schema import Protocol
 from ovbench.store.predictions import PredictionWriter
@@ -30,6 +28,7 @@ from ovbench.store.rundir import RunDir
 from .environment import peak_memory_mib
 from .frames import Clock, Counted, count_video
 from .overlap import Choice, FrameWriter, ReadAhead, WriteBehind
+from .reuse import reusing
 from .timing import quantile
 from .view import MethodView
 
@@ -152,10 +151,7 @@ class VideoWorker:
         if "models" in self.work.selection.card.needs:
             limit_threads(self.work.threads)
         if self.work.label_maps is not None:
-            stored = StoredPredictions(predictions_root(self.work.label_maps))
-            voting: Segmenter = VoteSegmenter(stored, self.work.selection.options["vote_window"])
-            voting.prepare(self.protocol.vocabulary)
-            return voting
+            return reusing(self.work.selection, self.work.label_maps, self.protocol.vocabulary)
         segmenter = build(
             self.work.selection, device=self.work.device, protocol=self.protocol, open_split=self._open
         )

@@ -14,7 +14,6 @@ from ovbench.protocol.schema import Protocol
 
 from .base import Segmenter, Setup
 from .select import Selection, select
-from .vote import VoteSegmenter
 
 _EXTRAS = {
     "models": ("torch", "torchvision", "open_clip", "timm", "safetensors", "segment_anything"),
@@ -32,7 +31,7 @@ def create(
     """A method by name, ready for `prepare` and `segment`.
 
     Args:
-        name: as listed by `ovbench methods`; "+vote" and ":variant" may follow.
+        name: as listed by `ovbench methods`; "+vote" or "+flow", and ":variant" may follow.
         weights: a file; without one the shipped weights are used, and without those the network is
             filled with name-seeded numbers and `segmenter.untrained` is True.
         untrained: True for name-seeded weights in any case, False to refuse without weights.
@@ -74,8 +73,8 @@ def build(
     segmenter: Segmenter = target(card.segmenter, card.needs)(setup)
     if not isinstance(segmenter, Segmenter):
         raise OvbenchError(f"'{card.segmenter}' built no Segmenter but a {type(segmenter).__name__}")
-    if selection.vote:
-        segmenter = VoteSegmenter(segmenter, selection.options["vote_window"])
+    if selection.wrapper:
+        segmenter = selection.wrapper.wrap(segmenter, selection.options)
     segmenter.untrained = selection.untrained
     return segmenter
 

@@ -13,6 +13,7 @@ from ovbench.core.errors import IncompleteError, IntegrityError, UserError
 from ovbench.core.types import LabelMap, other_of
 from ovbench.datasets.base import Dataset, Video
 from ovbench.protocol.vocabulary import Vocabulary
+from ovbench.store.pack import is_pack, unpacked
 from ovbench.store.record import read_json
 
 from .base import Segmenter, Setup, unused
@@ -37,9 +38,11 @@ def build(setup: Setup) -> Segmenter:
 
 
 def predictions_root(path: Path) -> Path:
-    """What holds the label maps: `path` itself, or its `predictions` when it is a run."""
+    """What holds the label maps: `path` itself, or its `predictions` when it is a run or the pack of one."""
     if not path.exists():
         raise UserError("there is no folder of predictions here", where=path, hint=f"give {FORMS}")
+    if is_pack(path):
+        path = _only_run(path)
     if (path / "manifest.json").is_file():
         if not (path / "predictions").is_dir():
             method = _manifest_beside(path / "predictions").get("method", {})
@@ -57,6 +60,18 @@ def predictions_root(path: Path) -> Path:
             )
         return path / "predictions"
     return path
+
+
+def _only_run(path: Path) -> Path:
+    """The run of a pack, unpacked; raises `UserError` where it holds several."""
+    runs = sorted(entry for entry in unpacked(path).iterdir() if entry.is_dir())
+    if len(runs) > 1:
+        raise UserError(
+            f"this pack holds {len(runs)} runs",
+            where=path,
+            hint=f"unpack it and name one of: {', '.join(run.name for run in runs[:5])}",
+        )
+    return runs[0]
 
 
 def checked_name(name: str) -> str:

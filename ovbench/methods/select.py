@@ -15,9 +15,7 @@ from ovbench.protocol.schema import Protocol
 from .card import Card, ShippedWeights
 from .options import resolve_options
 from .registry import card as card_of
-from .vote import VOTE_OPTIONS, check_window
-
-VOTE = "vote"
+from .wrappers import SIGN, WRAPPERS, Wrapper, split_wrapper
 
 
 @dataclass(frozen=True)
@@ -32,16 +30,21 @@ class Selection:
     weights_name: str | None  # None: no weights
     shipped: bool
     untrained: bool
-    vote: bool
+    wrapper_name: str | None = None  # what is done to its label maps: see `wrapper`
+
+    @property
+    def wrapper(self) -> Wrapper | None:
+        """What is done to the method's label maps; None: nothing."""
+        return WRAPPERS[self.wrapper_name] if self.wrapper_name else None
 
     @property
     def id(self) -> str:
-        """The method's name, with "+vote" where neighbours vote."""
-        return f"{self.card.id}+{VOTE}" if self.vote else self.card.id
+        """The method's name, with "+vote" or "+flow" where it is wrapped."""
+        return f"{self.card.id}{SIGN}{self.wrapper_name}" if self.wrapper_name else self.card.id
 
     @property
     def method_options(self) -> dict[str, Any]:
-        """The options without those of the vote."""
+        """The options without those of the wrapper."""
         return {k: v for k, v in self.options.items() if k in self.card.options}
 
     @cached_property
@@ -61,26 +64,28 @@ def select(
     """Resolve a method.
 
     Args:
-        name: `method`, `method+vote`, or either with `:variant`.
+        name: `method`, `method+vote` or `method+flow`, each with or without `:variant`.
         untrained: True: name-seeded weights; False: refuse without weights; None: use weights
             where there are any, name-seeded ones otherwise.
 
     Raises:
-        UserError: unknown method, variant or option; no weights (the message names the file and where
+        UserError: unknown method, wrapper, variant or option; no weights (the message names the file and where
             it is published); weights for a method that takes none.
     """
     name, variant = _split_variant(name, variant)
-    base, vote = _split_vote(name)
+    base, wrapper = split_wrapper(name)
     card = card_of(base)
     variant = _variant(card, variant, protocol)
     given = dict(given or {})
-    defaults = {**card.options, **(VOTE_OPTIONS if vote else {})}
+    defaults = {**card.options, **(wrapper.options if wrapper else {})}
+    choices = {**card.choices, **(wrapper.choices if wrapper else {})}
     changed = card.variants[variant].options if variant else {}
-    resolved = resolve_options(name, {**defaults, **changed}, card.choices, given)
-    if vote:
-        check_window(resolved["vote_window"])
+    resolved = resolve_options(name, {**defaults, **changed}, choices, given)
+    if wrapper:
+        wrapper.check(resolved)
     path, label, shipped, seeded = _weights(card, variant, weights, untrained, protocol)
-    return Selection(card, variant, given, resolved, path, label, shipped, seeded, vote)
+    around = wrapper.name if wrapper else None
+    return Selection(card, variant, given, resolved, path, label, shipped, seeded, around)
 
 
 def _split_variant(name: str, variant: str | None) -> tuple[str, str | None]:
@@ -91,13 +96,6 @@ def _split_variant(name: str, variant: str | None) -> tuple[str, str | None]:
     if variant is not None and variant != tail:
         raise UserError(f"two variants are named: '{tail}' and '{variant}'", where=name)
     return base + plus + wrapper, tail
-
-
-def _split_vote(name: str) -> tuple[str, bool]:
-    base, sign, wrapper = name.partition("+")
-    if sign and wrapper != VOTE:
-        raise unknown("wrapper", wrapper, [VOTE], where=name)
-    return base, bool(sign)
 
 
 def _variant(card: Card, variant: str | None, protocol: Protocol | None) -> str:
@@ -181,6 +179,11 @@ def _package(target: str) -> str:
     return target.partition(":")[0].rpartition(".")[0]
 
 
+def how_to_train(card: Card, variant: str, protocol: Protocol | None) -> str | None:
+    """The command that trains a variant for a protocol; None where training it there is not offered."""
+    return _training_command(card, variant, protocol) if _trainable(card, variant, protocol) else None
+
+
 def _training_command(card: Card, variant: str, protocol: Protocol | None) -> str:
     """The command that trains this very variant."""
     command = f"ovbench train --method {card.id} --protocol {protocol.id if protocol else 'P'}"
@@ -200,8 +203,8 @@ def _no_weights(card: Card, variant: str, protocol: Protocol | None) -> UserErro
         lines.append(f"published at: {official.source}")
     if official.note:
         lines.append(official.note)
-    if _trainable(card, variant, protocol):
-        lines.append(f"or train it: {_training_command(card, variant, protocol)}")
+    if training := how_to_train(card, variant, protocol):
+        lines.append(f"or train it: {training}")
     lines.append("or run it with name-seeded weights, marked in every output: --untrained")
     suits = f" for protocol '{protocol.id}'" if protocol else ""
     return UserError(f"no weights of {name} are shipped{suits}", hint="\n         ".join(lines))

@@ -72,6 +72,14 @@ def occluded(flow: Flow, backward: Flow) -> NDArray[np.bool_]:
     return reached & ~_fetch(anything, flow, backward)[1]
 
 
+def landing(flow: Flow) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """(H, W) flat index of the pixel that each pixel's flow leads to, by the rule of `warp_labels`; and where there
+    is one (0 where not)."""
+    height, width = flow.shape[:2]
+    valid = np.empty((height, width), np.bool_)
+    return _targets(flow, 0, height, valid), valid
+
+
 class FlowCounter:
     """Counts the pairs of one video under one flow; use a new one for each video and backend."""
 
