@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from ovbench.core.errors import UserError
+from ovbench.store.pack import is_pack, unpacked
 from ovbench.store.rundir import RunDir
 
 from .model import Run, folder_of
@@ -78,12 +79,16 @@ def _below(root: Path) -> list[Run]:
 
 
 def find(root: Path) -> Iterator[Path]:
-    """Run folders at or below `root`, sorted by path."""
+    """Run folders at or below `root`, sorted by path; those in packs too, unpacked in the cache."""
     for path, folders, files in os.walk(root):
         if "manifest.json" in files:
             folders.clear()
             yield Path(path)
+            continue
         folders.sort()
+        for name in sorted(files):
+            if is_pack(Path(path, name)):
+                yield from find(unpacked(Path(path, name)))
 
 
 def grouped(runs: Sequence[Run], *, protocol_id: str | None = None, partial: bool = False) -> list[Group]:

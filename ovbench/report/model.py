@@ -14,6 +14,7 @@ from ovbench.metrics.sample import run_sample
 from ovbench.protocol.load import load_protocol, protocol_ids
 from ovbench.protocol.schema import Protocol
 from ovbench.stats.bootstrap import Sample
+from ovbench.store.pack import is_pack, unpacked
 from ovbench.store.record import damaged, of_another_version
 from ovbench.store.rundir import RunDir
 
@@ -67,6 +68,7 @@ class Row:
     note: str = ""
     seeds: int = 1
     runs: tuple[str, ...] = ()
+    group: str = ""
 
     def cell(self, key: str) -> Cell:
         """The cell of a column; an empty one where there is no value."""
@@ -86,6 +88,7 @@ class Table:
     counts: Mapping[str, Any] = field(default_factory=dict)
     convention: str = ""
     partial: str | None = None
+    grouped: str = ""  # by what, one of `grouping.BY`
 
 
 @dataclass(frozen=True)
@@ -188,16 +191,22 @@ def sound_summary(summary: Mapping[str, Any], where: Path) -> Mapping[str, Any]:
 
 
 def folder_of(path: str | Path) -> Path:
-    """The folder that a path means: itself, or where the summary.json or manifest.json named lies.
+    """The folder that a path means: itself, where the summary.json or manifest.json named lies, or that of a pack
+    (of its run, where it holds a single one), unpacked in the cache.
 
     Raises:
         UserError: there is nothing at this path.
+        IntegrityError: a pack that is damaged or was tampered with.
     """
     path = Path(path)
     if not path.exists():
         raise UserError(
             "there is no such file or folder", where=path, hint="give a run folder or its summary.json"
         )
+    if is_pack(path):
+        folder = unpacked(path)
+        runs = [entry for entry in folder.iterdir() if entry.is_dir()]
+        return runs[0] if len(runs) == 1 else folder
     return path.parent if path.is_file() and path.name in ("summary.json", "manifest.json") else path
 
 

@@ -1,0 +1,27 @@
+"""`ovbench verify`: whether runs are what they say they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--protocol", help="Path of the protocol, where it does not come with ovbench.")
+def command(path: Path, protocol: str | None) -> None:
+    """Check an archive of `ovbench pack`, or a run folder: exit code 0 if all fits, 4 with the reason if not.
+
+    Every file is compared with its hash, every score derived again from the counts, every saved label map
+    compared with what was counted. No data set is needed, and no method runs: that the counts come from the
+    method named is not shown by this (docs/submitting.md says how to see it).
+    """
+    from ovbench.report.packed import verify_path
+
+    pack, verdicts = verify_path(path, protocol)
+    if pack is not None:
+        click.echo(f"pack of {len(pack.runs)} runs, {len(pack.files)} files, content {pack.content}")
+    for verdict in verdicts:
+        click.echo(f"ok  {verdict.line}")
+    click.echo("Every score follows from the counts in the records.")
