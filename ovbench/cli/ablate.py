@@ -37,7 +37,7 @@ from .formats import format_option
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of each training."
 )
 @click.option("--table-only", is_flag=True, help="Train and run nothing: the table from what lies in --out.")
-@format_option("text", "md", "csv", "latex", "json")
+@format_option("text", "md", "csv", "latex", "html", "json")
 def command(
     method: str,
     protocol: str,

@@ -12,7 +12,7 @@ from .formats import format_option
 @click.command()
 @click.argument("run_dirs", nargs=-1, metavar="[RUN_DIR]...", type=click.Path(path_type=Path))
 @click.option("--protocol", help="Only runs of this protocol: an id, or a path to a .toml.")
-@format_option("text", "md", "csv", "latex", "json")
+@format_option("text", "md", "csv", "latex", "html", "json")
 @click.option("--columns", type=click.Choice(["default", "all"]), default="default", show_default=True)
 @click.option(
     "--partial", is_flag=True, help="Also runs limited to some videos or frames, in tables of their own."
@@ -26,6 +26,8 @@ from .formats import format_option
 @click.option(
     "--convention", metavar="ID|all", help="Compute everything under another convention; all: side by side."
 )
+@click.option("--group", metavar="BY", help="Rows under headings, by: backbone, training-data, kind.")
+@click.option("--profile", help="Of a method with several networks (paper, release), only this one.")
 def command(
     run_dirs: tuple[Path, ...],
     protocol: str | None,
@@ -35,6 +37,8 @@ def command(
     mean_seeds: bool,
     expect: str | None,
     convention: str | None,
+    group: str | None,
+    profile: str | None,
 ) -> None:
     """Print a table of runs; without RUN_DIR of all below ./runs.
 
@@ -52,5 +56,7 @@ def command(
         mean_seeds=mean_seeds,
         expect=wanted,
         convention=convention,
+        group=group,
+        profile=profile,
     )
     click.echo(text)

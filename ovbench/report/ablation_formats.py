@@ -1,4 +1,4 @@
-"""Ablation tables as text: for a terminal, Markdown, CSV, LaTeX (booktabs) and JSON."""
+"""Ablation tables as text: for a terminal, Markdown, CSV, LaTeX (booktabs), HTML and JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from ovbench.core.errors import unknown
 
 from .ablation_model import AblationTable, Gap, Line
-from .formats import GAP, aligned, booktabs, markdown_lines
+from .grids import GAP, PREAMBLE, aligned, booktabs, html_table, markdown_lines
 from .model import Cell
 
 
@@ -36,7 +36,12 @@ def _markdown(table: AblationTable) -> str:
 
 def _latex(table: AblationTable) -> str:
     head, body = _grid(table)
-    return "% needs \\usepackage{booktabs}\n" + booktabs(table.title, head, body, table.notes)
+    return PREAMBLE + "\n" + booktabs(table.title, head, body, table.notes)
+
+
+def _html(table: AblationTable) -> str:
+    head, body = _grid(table)
+    return html_table(table.title, head, body, table.notes)
 
 
 def _grid(table: AblationTable) -> tuple[list[str], list[list[str]]]:
@@ -148,6 +153,7 @@ FORMATS: dict[str, Callable[[AblationTable], str]] = {
     "md": _markdown,
     "csv": _csv,
     "latex": _latex,
+    "html": _html,
     "json": _json,
 }
 """Name -> writer."""

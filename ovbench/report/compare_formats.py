@@ -13,7 +13,7 @@ from ovbench.stats.power import MOST
 
 from .compare import THIN, Comparison
 from .explain_model import plural
-from .formats import GAP, aligned, markdown_lines
+from .grids import GAP, aligned, markdown_lines
 
 _CSV = ("kind", "name", "group", "a", "b", "effect", "low", "high", "p", "p_adjusted", "verdict", "needed")
 _CSV_SUPPORT = ("videos", "pixel_share", "run_a", "run_b")

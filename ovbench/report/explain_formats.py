@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ovbench.core.errors import unknown
 
 from .explain_model import Explanation, Grid, Part
-from .formats import NOTE_WIDTH
+from .grids import NOTE_WIDTH
 
 
 def write_explanation(explanation: Explanation, format: str) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 from ovbench.core.errors import IntegrityError, UserError
 from ovbench.engine.records import CountedVideo
 from ovbench.protocol.schema import Protocol
+from ovbench.store.pack import is_pack
 from ovbench.store.record import read_json
 from ovbench.store.rundir import RunDir
 
 from .find import refuse_many
-from .model import Run, installed_protocol
+from .model import Run, folder_of, installed_protocol
 from .names import method_name
 from .verified import verify
 
@@ -68,6 +69,7 @@ def open_source(path: str | Path, protocol: str | None = None) -> Source:
         raise UserError(
             "there is no such file or folder", where=path, hint="give a run folder or its summary.json"
         )
+    path = folder_of(path) if is_pack(path) else path
     folder = path if path.is_dir() else path.parent
     inside_run = (folder / "manifest.json").is_file() and (path.is_dir() or path.name == "summary.json")
     if inside_run:

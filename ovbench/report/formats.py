@@ -1,22 +1,20 @@
-"""Tables as text: for a terminal, Markdown, CSV, LaTeX (booktabs) and JSON."""
+"""Tables as text: for a terminal, Markdown, CSV, LaTeX (booktabs), HTML and JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ovbench.core.errors import unknown
 
+from .emphasis import NOTE, emphasis
+from .grids import GAP, PREAMBLE, aligned, booktabs, html_table, markdown_lines
 from .model import Cell, Column, Row, Table
 
-GAP = "-"
-"""Stands where there is no value."""
-NOTE_WIDTH = 118
 _LONG = 12  # longest part of a heading that stays on one line
 
 
@@ -36,7 +34,7 @@ def _text_table(table: Table) -> str:
     parts = [_heading(title) for title in head]
     deepest = max(map(len, parts))
     lines = list(zip(*([""] * (deepest - len(p)) + p for p in parts), strict=True))
-    return aligned(lines, body, table.title, table.notes)
+    return aligned(lines, body, table.title, table.notes, _sections(table))
 
 
 def _heading(title: str) -> list[str]:
@@ -59,24 +57,6 @@ def _broken(text: str) -> list[str]:
     return lines
 
 
-def aligned(
-    head: Sequence[Sequence[str]], body: Sequence[Sequence[str]], title: str, notes: Sequence[str]
-) -> str:
-    """Plain columns below a heading of one or more lines; the second column (names) to the left."""
-    lines = [*head, *body]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-
-    def line(cells: Sequence[str]) -> str:
-        parts = [
-            c.ljust(w) if i == 1 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return "  ".join(parts).rstrip()
-
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    wrapped = [textwrap.fill(n, NOTE_WIDTH, subsequent_indent="  ", break_long_words=False) for n in notes]
-    return "\n".join([title, rule, *map(line, head), rule, *map(line, body), rule, *wrapped])
-
-
 def _markdown(tables: Sequence[Table]) -> str:
     return "\n\n".join(_markdown_table(t) for t in tables)
 
@@ -84,68 +64,51 @@ def _markdown(tables: Sequence[Table]) -> str:
 def _markdown_table(table: Table) -> str:
     head, *body = _lines(table)
     notes = "\n".join(f"- {n}" for n in table.notes)
-    return "\n".join([f"**{table.title}**", "", markdown_lines(head, body), "", notes])
-
-
-def markdown_lines(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A pipe table; the second column (names) to the left, the others to the right."""
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
-
-    rule = "|" + "|".join(" :-- " if i == 1 else " --: " for i in range(len(head))) + "|"
-    return "\n".join([line(head), rule, *map(line, body)])
+    return "\n".join([f"**{table.title}**", "", markdown_lines(head, body, _sections(table)), "", notes])
 
 
 def _latex(tables: Sequence[Table]) -> str:
-    return "% needs \\usepackage{booktabs}\n" + "\n\n".join(_latex_table(t) for t in tables)
+    return PREAMBLE + "\n" + "\n\n".join(_latex_table(t) for t in tables)
 
 
 def _latex_table(table: Table) -> str:
     head, *body = _lines(table)
-    return booktabs(table.title, head, body, table.notes)
-
-
-def booktabs(title: str, head: Sequence[str], body: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
-    """A LaTeX table; the second column (names) to the left, the others to the right."""
-    head, *body = [[_escaped(c) for c in cells] for cells in (head, *body)]
-    columns = "rl" + "r" * (len(head) - 2)
-    rows = [" & ".join(cells) + " \\\\" for cells in body]
-    below = " ".join(_escaped(n) for n in notes)
-    return "\n".join(
-        [
-            "\\begin{table}",
-            "\\centering",
-            f"\\caption{{{_escaped(title)}}}",
-            f"\\begin{{tabular}}{{{columns}}}",
-            "\\toprule",
-            " & ".join(head) + " \\\\",
-            "\\midrule",
-            *rows,
-            "\\bottomrule",
-            "\\end{tabular}",
-            "",
-            "\\smallskip",
-            f"{{\\footnotesize {below}\\par}}",
-            "\\end{table}",
+    notes = _with_emphasis(table)
+    numbers = {row.seeds for row in table.rows} - {1}
+    if len(numbers) == 1:  # said once below the table instead of in each cell: columns are narrow in print
+        said = f" ({min(numbers)})"
+        body = [[cells[0], cells[1], *(cell.replace(said, "") for cell in cells[2:])] for cells in body]
+        notes = [
+            note.replace("a ± b (n)", "a ± b").replace("n training", f"{min(numbers)} training")
+            for note in notes
         ]
-    )
+    return booktabs(table.title, head, body, notes, _emphasis(table), _sections(table))
 
 
-_TEX = {
-    **{c: f"\\{c}" for c in "&%$#_{}"},
-    "\\": "\\textbackslash{}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
-    "<": "\\textless{}",
-    ">": "\\textgreater{}",
-    "±": "$\\pm$",
-    "[": "{[}",  # a bracket after a row's \\ would be read as its optional length
-}
+def _html(tables: Sequence[Table]) -> str:
+    return "\n".join(_html_table(t) for t in tables)
 
 
-def _escaped(text: str) -> str:
-    return "".join(_TEX.get(c, c) for c in text)
+def _html_table(table: Table) -> str:
+    head, *body = _lines(table)
+    return html_table(table.title, head, body, _with_emphasis(table), _emphasis(table), _sections(table))
+
+
+def _emphasis(table: Table) -> list[list[str]]:
+    return [["", "", *marks] for marks in emphasis(table)]
+
+
+def _with_emphasis(table: Table) -> list[str]:
+    return [*table.notes, *([NOTE] if any(map(any, emphasis(table))) else [])]
+
+
+def _sections(table: Table) -> dict[int, str]:
+    """Headings above the first row of each group; none where rows are not grouped."""
+    found: dict[int, str] = {}
+    for number, row in enumerate(table.rows):
+        if row.group and (number == 0 or table.rows[number - 1].group != row.group):
+            found[number] = row.group
+    return found
 
 
 _FACTS = (
@@ -173,8 +136,10 @@ def _csv(tables: Sequence[Table]) -> str:
         if part == "value" or any(getattr(r.cell(key), part) is not None for t in tables for r in t.rows)
     ]
     of_groups = [f"{part}.{group}" for group in groups for part in _CLASSES]
+    grouped = any(t.grouped for t in tables)
     head = [
         *_FACTS,
+        *(["group"] if grouped else []),
         *_FRAMES,
         *of_groups,
         *(key if part == "value" else f"{key}.{part}" for key, part in used),
@@ -185,7 +150,8 @@ def _csv(tables: Sequence[Table]) -> str:
     for table in tables:
         for row in table.rows:
             counts = _counts(table, groups)
-            writer.writerow([*_facts(table, row), *counts, *(_plain_number(row.cell(k), p) for k, p in used)])
+            facts = [*_facts(table, row), *([row.group] if grouped else [])]
+            writer.writerow([*facts, *counts, *(_plain_number(row.cell(k), p) for k, p in used)])
     return stream.getvalue().rstrip("\n")
 
 
@@ -260,6 +226,7 @@ FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
     "md": _markdown,
     "csv": _csv,
     "latex": _latex,
+    "html": _html,
     "json": _json,
 }
 """Name -> writer."""

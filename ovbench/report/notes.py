@@ -14,7 +14,6 @@ from .conventions import REFERENCE, explained, shown_conventions, taxonomies
 from .explain_model import plural
 from .find import Group
 from .model import FEW_VIDEOS, Column, Row, Run
-from .names import profiles_mixed
 from .values import SPEED
 
 MARKS = {
@@ -43,7 +42,6 @@ def notes_for(
         notes.append("Synthetic world: nothing here says how methods rank on real video.")
     if group.partial:
         notes.append(f"PARTIAL: {group.partial}. Not comparable with whole runs.")
-    notes += profiles_mixed(done)
     notes += _reading(rows, protocol, columns)
     notes += _few(done, rows, columns)
     notes += [f"({mark}) {text}." for mark, text in MARKS.items() if any(mark in r.marks for r in rows)]

@@ -19,6 +19,7 @@ from .conventions import convention_columns, needed_protocol, one_taxonomy, refe
 from .explain_model import plural
 from .find import Group, grouped, open_runs
 from .formats import write
+from .grouping import NO_RUN, check_grouping, grouping_note, heading, into_groups, one_profile
 from .model import Row, Run, Table, installed_protocol
 from .names import names_of, seed_groups
 from .notes import notes_for
@@ -36,6 +37,8 @@ class Options:
     mean_seeds: bool = False
     expect: tuple[str, ...] = ()
     convention: str | None = None  # another than the protocol's, or "all"
+    group: str | None = None  # one of `grouping.BY`
+    profile: str | None = None  # only runs of this one, where a method has several
 
 
 def render(
@@ -48,26 +51,31 @@ def render(
     mean_seeds: bool = False,
     expect: Sequence[str] = (),
     convention: str | None = None,
+    group: str | None = None,
+    profile: str | None = None,
 ) -> str:
     """Tables of the runs in `folders` (none: all below ./runs) as text.
 
     Args:
         protocol: only runs of this protocol; an id, or the path of a user's own .toml.
-        format: "text", "md", "csv", "latex" or "json".
+        format: "text", "md", "csv", "latex", "html" or "json".
         columns: "default" or "all".
         partial: also runs limited to some videos or frames, in tables of their own.
         mean_seeds: training seeds of one method in one row, mean and standard deviation.
         expect: methods that should be there; those that are not become empty rows.
         convention: the id of one under which everything is computed anew from the records; "all" for the
             headline under each convention side by side.
+        group: rows under headings: "backbone", "training-data" or "kind", as the methods' cards state them.
+        profile: of methods with several networks under one name ("paper", "release"), only this one.
 
     Raises:
-        UserError: no run, an unknown format or convention, runs that must not stand in one table, or a
-            convention asked for where the protocol of the runs is not here.
+        UserError: no run, an unknown format, convention or grouping, runs that must not stand in one table
+            (versions of a protocol, videos, profiles), or a convention asked for where the protocol of the
+            runs is not here.
         IncompleteError: a folder named here holds an unfinished run.
         IntegrityError: the summary of a run is not what its records give.
     """
-    options = Options(protocol, columns, partial, mean_seeds, tuple(expect), convention)
+    options = Options(protocol, columns, partial, mean_seeds, tuple(expect), convention, group, profile)
     return write(build(open_runs(folders), options), format)
 
 
@@ -75,7 +83,9 @@ def build(runs: Sequence[Run], options: Options) -> list[Table]:
     """Sort runs into tables, one for each protocol (and limit of partial runs)."""
     own = options.protocol if (options.protocol or "").endswith(".toml") else None
     wanted = load_protocol(own).id if own else options.protocol
+    check_grouping(options.group)
     groups = grouped(runs, protocol_id=wanted, partial=options.partial)
+    groups = [replace(group, runs=tuple(one_profile(group.runs, options.profile))) for group in groups]
     if options.convention is None:
         return [_table(group, installed_protocol(group.runs[0].protocol, own), options) for group in groups]
     asked = options.convention
@@ -144,6 +154,8 @@ def _table(group: Group, protocol: Protocol | None, options: Options) -> Table:
         columns = columns_for(headline, counts, cells, options.columns, protocol)
         rows += reference_rows(columns, done)
     rows += gaps
+    if options.group is not None:
+        rows = _under_headings(rows, group.runs, options.group)
     title = f"{group.runs[0].protocol['id']}" + (f" ({group.partial})" if group.partial else "")
     if options.convention == "all":
         title += f": {headline.partition('.')[0]} mIoU under each convention"
@@ -153,11 +165,21 @@ def _table(group: Group, protocol: Protocol | None, options: Options) -> Table:
         headline=headline,
         columns=columns,
         rows=tuple(rows),
-        notes=notes_for(group, rows, protocol, done, columns, options.convention),
+        notes=(
+            *notes_for(group, rows, protocol, done, columns, options.convention),
+            *grouping_note(options.group),
+        ),
         counts=dict(counts) if first else {},
         convention=options.convention or (str(first["convention"]["id"]) if first else ""),
         partial=group.partial,
+        grouped=options.group or "",
     )
+
+
+def _under_headings(rows: Sequence[Row], runs: Sequence[Run], by: str) -> list[Row]:
+    """Rows that no run stands behind (gaps, reference rows) go last."""
+    of = {str(run.path): heading(run, by) for run in runs}
+    return into_groups(rows, [next((of[path] for path in row.runs), NO_RUN) for row in rows])
 
 
 def _entries(

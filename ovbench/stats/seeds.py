@@ -39,3 +39,38 @@ def over_seeds(
     freedom = len(values) - 1
     half = t_quantile((1 + level) / 2, freedom) * statistics.stdev(values, mean) / math.sqrt(len(values))
     return mean - math.hypot(max(0.0, mean - low), half), mean + math.hypot(max(0.0, high - mean), half)
+
+
+def over_unpaired_seeds(
+    span: tuple[float | None, float | None],
+    effect: float,
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    level: float = LEVEL,
+) -> tuple[float, float] | None:
+    """The same for a difference of two means over seeds that belong to different trainings, hence are not pairs.
+
+    The deviation is Welch's, sqrt(s1^2 / n1 + s2^2 / n2), with his degrees of freedom rounded down.
+
+    Args:
+        span: the interval over videos, of the difference.
+        effect: the difference of the means.
+        ours, theirs: the score of each seed; a side with one seed adds nothing, as nothing is known of its spread.
+
+    Returns:
+        None where either part is unknown: no interval over videos, or a single seed on both sides.
+    """
+    low, high = span
+    parts = [
+        (statistics.variance(side) / len(side), len(side) - 1) for side in (ours, theirs) if len(side) > 1
+    ]
+    if low is None or high is None or not parts:
+        return None
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return low, high
+    freedom = int(variance**2 / sum(part**2 / n for part, n in parts))
+    half = t_quantile((1 + level) / 2, max(1, freedom)) * math.sqrt(variance)
+    return effect - math.hypot(max(0.0, effect - low), half), effect + math.hypot(
+        max(0.0, high - effect), half
+    )

@@ -360,7 +360,7 @@ def test_help_names_all_options():
         assert option in text
 
 
-def test_profiles_of_one_method_never_stand_together_in_silence(tmp_path):
+def test_profiles_of_one_method_never_stand_in_one_column(tmp_path, capsys):
     runs = [
         make_run(tmp_path / name, right, method=method, variant=name, options={"profile": profile})
         for name, right, method, profile in (
@@ -369,12 +369,16 @@ def test_profiles_of_one_method_never_stand_together_in_silence(tmp_path):
         )
     ]
     runs.append(make_run(tmp_path / "other", 0.5))
-    (table,) = tables(runs)
-    (note,) = [n for n in table["notes"] if "PROFILES DIFFER" in n]
-    assert "ov2vss stands here as paper (ov2vss:sam-vit-b+vote" in note
-    assert "and as release (ov2vss:release" in note
-    for format in ("text", "md", "latex"):
-        assert "PROFILES DIFFER" in render(runs, format=format)
-    assert "PROFILES DIFFER" in render(runs, mean_seeds=True)
+    for options in ({}, {"mean_seeds": True}, {"convention": "all"}):
+        with pytest.raises(UserError, match="2 profiles of ov2vss .*cannot stand in one column") as caught:
+            render(runs, **options)
+        assert "--profile paper or --profile release" in (caught.value.hint or "")
     for alone in (runs[:1] + runs[2:], runs[1:]):
-        assert "PROFILES DIFFER" not in render(alone)
+        assert len(tables(alone)[0]["rows"]) == 2
+    (release,) = tables(runs, profile="release")
+    assert {row["name"].partition(" ")[0] for row in release["rows"]} == {"ov2vss:release", "maskclip"}
+    with pytest.raises(UserError, match="no run is of profile 'old'"):
+        render(runs, profile="old")
+    with pytest.raises(SystemExit) as done:
+        main(["table", *map(str, runs)])
+    assert done.value.code == 2 and "--profile paper" in capsys.readouterr().err

@@ -1,0 +1,179 @@
+"""`ovbench reproduce`: a published table beside what was measured here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .formats import format_option
+
+if TYPE_CHECKING:
+    from ovbench.engine.reproduce import Means
+
+_ROW = "METHOD=FILE"
+
+
+@click.command()
+@click.argument("table", metavar="TABLE")
+@click.argument("run_dirs", nargs=-1, metavar="[RUN_DIR]...", type=click.Path(path_type=Path))
+@click.option(
+    "--world", is_flag=True, help="On the embedded world: no data; from the records that come with ovbench."
+)
+@click.option("--run", "running", is_flag=True, help="Run what can be run, instead of collecting runs only.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the runs; default: runs/reproduce/TABLE[-world].",
+)
+@click.option(
+    "--data-root", type=click.Path(path_type=Path), help="Folder of the data set (the world needs none)."
+)
+@click.option("--weights", multiple=True, metavar=_ROW, help="Weights of a row's method; may be repeated.")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings per row (table3)."
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--jobs", type=click.IntRange(min=1), help="Worker processes; default: the usable cores.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of each worker."
+)
+@format_option("text", "md", "csv", "latex", "html", "json")
+def command(
+    table: str,
+    run_dirs: tuple[Path, ...],
+    world: bool,
+    running: bool,
+    out: Path | None,
+    data_root: Path | None,
+    weights: tuple[str, ...],
+    seeds: int,
+    device: str,
+    jobs: int | None,
+    threads: int,
+    form: str,
+) -> None:
+    """Print a published table (table1, table2, table3) beside what was measured: difference and interval.
+
+    Collects runs from RUN_DIRs (default: all below ./runs; with --world the records that come with ovbench). With
+    --run it runs what can be run; stopped at any moment, the same command goes on. Rows without weights or data are
+    shown as MISSING with the reason and the command that would fill them, and the exit code is then 3.
+    """
+    from ovbench.core.errors import unknown
+    from ovbench.engine.reproduce import Means
+    from ovbench.report.published import FILES
+
+    tables = [name for name in FILES if name.startswith("table")]
+    if table not in tables:
+        raise unknown("table", table, tables)
+    means = Means(
+        data_root=data_root,
+        weights=_weights(weights),
+        device=device,
+        jobs=jobs,
+        threads=threads,
+    )
+    if table == "table3":
+        _ablation(world, running, out, seeds, means, form)
+    else:
+        _results(table, run_dirs, world, running, out, means, form)
+
+
+def _weights(given: tuple[str, ...]) -> dict[str, Path]:
+    from ovbench.core.errors import UserError
+
+    pairs = [text.partition("=") for text in given]
+    for name, sign, path in pairs:
+        if not (name and sign and path):
+            raise UserError(f"--weights wants {_ROW}", where=name or sign + path)
+    return {name: Path(path) for name, _, path in pairs}
+
+
+def _results(
+    table: str,
+    run_dirs: tuple[Path, ...],
+    world: bool,
+    running: bool,
+    out: Path | None,
+    means: Means,
+    form: str,
+) -> None:
+    """Tables I and II."""
+    from ovbench.core.errors import IncompleteError, UserError
+    from ovbench.core.paths import room
+    from ovbench.engine.reproduce import check_weights, run_rows
+    from ovbench.report.reproduce import build, setting
+    from ovbench.report.reproduce_formats import write
+
+    asked = setting(table, world)
+    check_weights(means, asked.methods)
+    folder = out or Path("runs", "reproduce", f"{table}-world" if world else table)
+    failed: dict[str, str] = {}
+    if running:
+        failed = run_rows(asked.methods, asked.protocol.id, folder, means)
+        folders = [folder, *run_dirs]
+    elif run_dirs or out:
+        folders = [*run_dirs, *([out] if out else [])]
+        for path in folders:
+            if not path.exists():
+                raise UserError(
+                    "there is no such file or folder", where=path, hint="name folders of runs, or none"
+                )
+    else:
+        folders = [room("results") / "world" / asked.protocol.id if world else Path("runs")]
+    found = build(asked, folders, means, failed)
+    click.echo(write(found, form))
+    if found.missing:
+        rows = sum(not line.absent for line in found.lines)
+        raise IncompleteError(
+            f"{found.missing} of {rows} rows have no measurement",
+            where=", ".join(map(str, folders)),
+            hint="the footnotes say why and give the command for each"
+            if running
+            else f"ovbench reproduce {table}{' --world' if world else ''} --run does what can be done here",
+        )
+
+
+def _ablation(world: bool, running: bool, out: Path | None, seeds: int, means: Means, form: str) -> None:
+    """Table III, which is an ablation of one method."""
+    from dataclasses import replace
+
+    from ovbench.core.errors import IncompleteError
+    from ovbench.core.paths import room
+    from ovbench.engine.ablate import AblationRequest, claim, plan_ablation, recorded
+    from ovbench.report.ablation import build
+    from ovbench.report.ablation_formats import write
+
+    kept = room("results") / "world" / "table3"
+    own = Path("runs", "reproduce", "table3-world" if world else "table3")
+    request = AblationRequest(
+        method="ov2vss",
+        protocol="world-27-9" if world else "vspw-80-44",
+        seeds=seeds,
+        out=out or (kept if world and not running else own),
+        data_root=means.data_root,
+        device=means.device,
+        threads=means.threads,
+        jobs=means.jobs or 1,
+    )
+    failed: dict[str, str] = {}
+    if running:
+        from ovbench.engine.ablate_run import run_ablation
+
+        if world:  # as many steps as the records that come with ovbench
+            request = replace(request, steps=recorded(plan_ablation(replace(request, out=kept))).steps)
+        experiment = plan_ablation(request)
+        failed = run_ablation(experiment)
+    else:
+        experiment = recorded(plan_ablation(request))
+        if experiment.out.is_dir():
+            claim(experiment, write=False)
+    table = build(experiment, None, failed)
+    click.echo(write(table, form))
+    if table.missing:
+        raise IncompleteError(
+            f"{table.missing} of {len(experiment.jobs)} rows x seeds have no run",
+            where=experiment.out,
+            hint=experiment.command(*(() if world or means.data_root else ("--data-root", "DIR"))),
+        )

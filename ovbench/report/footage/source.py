@@ -1,0 +1,200 @@
+"""One video with its truth and the label maps that runs have saved of it, frame by frame."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovbench.core.errors import IncompleteError, IntegrityError, UserError, unknown
+from ovbench.core.types import Image, LabelMap
+from ovbench.datasets.base import Dataset, Video
+from ovbench.datasets.open import open_dataset
+from ovbench.methods.labels import identity, narrow, outside
+from ovbench.methods.predictions import default_name, predictions_root
+from ovbench.methods.stored.open import open_source
+from ovbench.methods.stored.source import Source, place
+from ovbench.protocol.schema import Protocol
+from ovbench.store.rundir import RunDir
+
+from ..model import Run
+from ..names import names_of
+from .colours import Classes, predicted_classes, truth_classes
+
+
+@dataclass(frozen=True)
+class Footage:
+    """A video, and what runs said about it. Frames are numbered 0..len-1.
+
+    Attributes:
+        names: one per run, as tables call them.
+        frame_names: of the frames that the runs were asked for (fewer than the video has for --frames N).
+    """
+
+    protocol: Protocol
+    video: Video
+    names: tuple[str, ...]
+    frame_names: tuple[str, ...]
+    _sources: tuple[Source, ...]
+    _scored: tuple[str, ...]  # hash of the label maps that each run has counted; "" where there is none
+
+    def __len__(self) -> int:
+        return len(self.frame_names)
+
+    @property
+    def video_id(self) -> str:
+        return self.video.id
+
+    def image(self, index: int) -> Image:
+        """(H, W, 3) uint8 RGB."""
+        return self.video.image(index)
+
+    def truth(self, index: int) -> Classes | None:
+        """(H, W) int16 class indices, VOID where nothing is evaluated; None for a frame without a mask."""
+        if not self.video.annotated(index):
+            return None
+        return truth_classes(self.video.truth(index), self.protocol)
+
+    def has_label_map(self, run: int, index: int) -> bool:
+        """Whether run number `run` kept a label map of the frame; nothing is read."""
+        return self.frame_names[index] in self._sources[run].frames(self.video_id, self.video.frame_names)
+
+    def label_map(self, run: int, index: int) -> Classes | None:
+        """(H, W) int16 class indices of run number `run`, OTHER where it abstained; None where it has none.
+
+        Raises:
+            UserError: the file is damaged, or holds a label outside the vocabulary.
+        """
+        found = self._stored(run, index)
+        return None if found is None else predicted_classes(found, self.protocol)
+
+    def check(self) -> None:
+        """Read every label map and hold it against what the runs have scored; nothing is said of incomplete ones.
+
+        Raises:
+            IntegrityError: somebody has changed them since.
+            UserError: see `label_map`.
+        """
+        for run, scored in enumerate(self._scored):
+            if not scored or not all(self.has_label_map(run, i) for i in range(len(self))):
+                continue
+            digest = hashlib.sha256()
+            for index in range(len(self)):
+                found = self._stored(run, index)
+                digest.update(b"" if found is None else identity(found))
+            if digest.hexdigest() != scored:
+                raise IntegrityError(
+                    f"the label maps of video '{self.video_id}' are not those that were scored",
+                    where=self._sources[run].path,
+                    hint="delete them and give the run's command again with --save-predictions",
+                )
+
+    def _stored(self, run: int, index: int) -> LabelMap | None:
+        """The label map as a method gave it, in vocabulary indices."""
+        if not self.has_label_map(run, index):
+            return None
+        source, frame, names = self._sources[run], self.frame_names[index], len(self.protocol.vocabulary)
+        found = narrow(source.read(self.video_id, frame), names)
+        bad = outside(found, names)
+        if bad is not None:
+            raise UserError(
+                f"the label {bad} is outside the vocabulary",
+                where=f"{source.file(self.video_id, frame)} ({place(self.video_id, frame)})",
+            )
+        return found
+
+
+def open_footage(
+    runs: Sequence[Run | Path],
+    protocol: Protocol,
+    data_root: Path | None,
+    video_id: str,
+    *,
+    dataset: Dataset | None = None,
+) -> Footage:
+    """The footage of one video.
+
+    Args:
+        runs: at least one, all of `protocol`, all with their label maps; a path is a folder or file of label
+            maps that belongs to no run, in a form that `ovbench score` reads.
+        data_root: the data set's folder; the world needs none.
+        dataset: as `open_dataset(protocol, data_root)` gives it, to open it once for many videos.
+
+    Raises:
+        UserError: a run of another protocol or without label maps (the message says how they are had), an
+            unknown video, no data root.
+        IncompleteError: a run that has the video, but not its label maps.
+    """
+    for run in runs:
+        _check(run, protocol, video_id)
+    sources = tuple(open_source(_root(run), protocol.vocabulary, _videos(run)) for run in runs)
+    video = (dataset or open_dataset(protocol, data_root)).open(video_id)
+    limits = [
+        int(run.manifest["frames"]) for run in runs if isinstance(run, Run) and run.manifest.get("frames")
+    ]
+    shown = video.frame_names[: min(limits, default=None)]
+    for source in sources:
+        if not set(shown) & set(source.frames(video_id, video.frame_names)):
+            raise IncompleteError(
+                f"there are no label maps of video '{video_id}'",
+                where=source.path,
+                hint="give the run's command again with --save-predictions: only what is missing is done",
+            )
+    return Footage(
+        protocol,
+        video,
+        names_of_shown(runs),
+        shown,
+        sources,
+        tuple(_hash(run, video_id, len(shown)) for run in runs),
+    )
+
+
+def names_of_shown(runs: Sequence[Run | Path]) -> tuple[str, ...]:
+    """What runs and folders of label maps are called."""
+    named = iter(names_of([run for run in runs if isinstance(run, Run)]))
+    return tuple(next(named) if isinstance(run, Run) else default_name(run) for run in runs)
+
+
+def saves_label_maps(run: Run, video_id: str | None = None) -> bool:
+    """Whether a run's label maps are on disk: any, or those of one video."""
+    folder = RunDir(run.path).predictions_path
+    return (folder if video_id is None else folder / video_id).is_dir()
+
+
+def _check(run: Run | Path, protocol: Protocol, video_id: str) -> None:
+    if not isinstance(run, Run):
+        return
+    if run.protocol["hash"] != protocol.hash:
+        raise UserError(
+            f"this run is of protocol '{run.protocol['id']}' v{run.protocol['version']} "
+            f"{str(run.protocol['hash'])[:12]}, not of '{protocol.id}' v{protocol.version} {protocol.hash[:12]}",
+            where=run.path,
+            hint="show runs of one protocol together",
+        )
+    if video_id not in run.videos:
+        raise unknown("video", video_id, run.videos, where=run.path)
+
+
+def _hash(run: Run | Path, video_id: str, frames: int) -> str:
+    """What the record says of the label maps, where it is about the very frames that are shown."""
+    record = RunDir(run.path).record(video_id) if isinstance(run, Run) else None
+    if record is None or record.counts.get("frames") != frames:
+        return ""
+    return record.predictions_sha256
+
+
+def _root(run: Run | Path) -> Path:
+    if isinstance(run, Run) and run.method.get("id") == "predictions":
+        raise UserError(
+            "this run scored label maps from elsewhere, and holds none itself",
+            where=run.path,
+            hint=f"show what it scored ('{run.method.get('folder')}'): ovbench show FOLDER --video ID --protocol "
+            f"{run.protocol['id']}",
+        )
+    return predictions_root(run.path if isinstance(run, Run) else run)
+
+
+def _videos(run: Run | Path) -> tuple[str, ...]:
+    return run.videos if isinstance(run, Run) else ()

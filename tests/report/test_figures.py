@@ -1,0 +1,267 @@
+"""Figures: nothing cut off, nothing on top of something else, nothing too small, and the numbers of the summaries."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+import xml.etree.ElementTree as ET
+
+import figure_cases
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from figure_cases import outside, overlaps, texts, wide_runs
+from run_cases import make_run
+
+from ovbench.cli.main import main
+from ovbench.core.errors import IncompleteError, IntegrityError, UserError
+from ovbench.core.paths import room
+from ovbench.protocol.load import load_protocol
+from ovbench.report.figures import FIGURES, Options, draw, figure_svg
+from ovbench.report.figures.files import encode, save
+from ovbench.report.figures.series import prepare
+from ovbench.report.figures.style import shortened, styled, text_width, wrapped
+from ovbench.report.find import open_runs
+from ovbench.report.model import Run
+
+FROM_RECORDS = [k for k in FIGURES if k not in ("difference", "strip", "vocabulary")]
+KEPT = room("results") / "world" / "world-27-9"
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wide")
+    return wide_runs(folder), Options(protocol=str(folder / "wide.toml"))
+
+
+@pytest.fixture(scope="module")
+def kept():
+    return open_runs(
+        [p for m in ("ov2vss", "zegformer", "zegformer+vote") for p in sorted(KEPT.glob(f"{m}-seed*"))]
+    )
+
+
+def check(figure, most=9.6):
+    """What a reader in print would complain about."""
+    assert outside(figure) == []
+    assert overlaps(figure) == []
+    assert min(t.get_fontsize() for t, _ in texts(figure)) >= 7
+    width, height = figure.get_size_inches()
+    assert width in (3.3, 6.9) and height <= most
+
+
+@pytest.mark.parametrize("kind", FROM_RECORDS)
+def test_124_classes_with_long_names(wide, kind):
+    runs, options = wide
+    check(draw(kind, runs, options))
+
+
+CLASSES = [("per-class", "all", 124), ("difference", "all", 124), ("difference", "unseen", 44)]
+
+
+@pytest.mark.parametrize("kind, group, count", CLASSES)
+def test_every_class_is_there_and_legible(wide, kind, group, count):
+    runs, options = wide
+    figure = draw(kind, runs[:2], Options(protocol=options.protocol, group=group))
+    check(figure)
+    rows = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels()]
+    assert len(rows) == count == len(set(rows))
+
+
+@pytest.mark.parametrize("kind", FROM_RECORDS)
+def test_control_rows_and_page_width(wide, kind):
+    runs, options = wide
+    figure = draw(kind, runs, Options(width="page", controls=True, limit=9, protocol=options.protocol))
+    check(figure)
+    assert any("random" in t.get_text() for t, _ in texts(figure))
+
+
+def test_bars_are_the_summaries_iou(kept):
+    seeds = [r for r in kept if r.method["id"] == "ov2vss"]
+    (axes,) = draw("per-class", seeds, Options(group="all")).axes
+    drawn = sorted(bar.get_width() for bar in axes.patches)
+    by_class = [[c["iou"] for c in r.summary["per_class"]] for r in seeds]
+    assert np.allclose(drawn, np.sort(np.mean(by_class, axis=0)))
+
+
+def test_points_are_those_of_the_table(kept):
+    from ovbench.report.table import render
+
+    folders = [r.path for r in kept]
+    rows = json.loads(render(folders, format="json", mean_seeds=True))["tables"][0]["rows"]
+    axes = draw("seen-unseen", kept).axes[0]
+    drawn = {(round(float(x), 6), round(float(y), 6)) for line in axes.lines if line.get_linestyle() == "None"
+             for x, y in [line.get_xydata()[0]]}  # fmt: skip
+    assert drawn == {
+        (round(row["cells"]["seen.miou"]["value"], 6), round(row["cells"]["unseen.miou"]["value"], 6))
+        for row in rows
+    }
+
+
+def test_shares_add_up_to_the_accuracy_of_the_summary(kept):
+    from ovbench.report.figures.confusion import shares_of
+
+    run, protocol = kept[0], load_protocol("world-27-9")
+    for group in ("seen", "unseen"):
+        shares = shares_of(run, protocol, group)
+        assert shares.sum() == pytest.approx(100)
+        assert shares[0] == pytest.approx(run.summary["scores"][group]["pacc"])
+    assert shares_of(run, protocol, "unseen")[2] == pytest.approx(run.summary["scores"]["seen_bias"])
+
+
+def test_a_method_looks_the_same_in_every_figure(kept):
+    whole = {e.name: e for e in prepare(kept, Options()).entries}
+    part = {e.name: e for e in prepare([r for r in kept if "zegformer" in r.method["id"]], Options()).entries}
+    assert {n: e.colour for n, e in part.items()} == {n: whole[n].colour for n in part}
+    assert (
+        whole["zegformer:world"].colour
+        == whole["zegformer:world+vote"].colour
+        != whole["ov2vss:world"].colour
+    )
+    assert (whole["zegformer:world+vote"].wrapper, whole["zegformer:world"].wrapper) == ("vote", "")
+
+
+def test_seeds_together_or_each(kept):
+    assert [len(e.runs) for e in prepare(kept, Options()).entries] == [3, 3, 3]
+    assert len(prepare(kept, Options(seeds="each")).entries) == 9
+    with pytest.raises(UserError, match="unknown way"):
+        draw("speed", kept, Options(seeds="some"))
+
+
+def test_equal_runs_equal_bytes(kept):
+    for form in ("pdf", "svg", "png"):
+        assert encode(draw("speed", kept), form) == encode(draw("speed", kept), form)
+
+
+def test_svg_for_a_page(wide):
+    runs, options = wide
+    parts = [
+        figure_svg(kind, runs, Options(protocol=options.protocol, group="unseen")) for kind in FROM_RECORDS
+    ]
+    ids = []
+    for kind, part in zip(FROM_RECORDS, parts, strict=True):
+        root = ET.fromstring(part)  # well-formed, one element, names escaped
+        assert root.tag == "{http://www.w3.org/2000/svg}svg" and root.get("aria-label") == FIGURES[kind][1]
+        assert not re.search(r"<script|<\?xml|<!DOCTYPE|<image|on\w+=", part)
+        assert set(re.findall(r'https?://[^"<]*', part)) <= {"http://www.w3.org/2000/svg"}
+        assert "<text" in part and "currentColor" in part and "#000000" not in part
+        found = re.findall(r'\bid="([^"]*)"', part)
+        used = {*re.findall(r'href="#([^"]*)"', part), *re.findall(r"url\(#([^)]*)\)", part)}
+        assert used <= set(found)
+        ids += found
+    assert len(ids) == len(set(ids))
+    assert "&lt;script&gt;" in parts[0]
+
+
+def test_files(wide, tmp_path):
+    runs, options = wide
+    figure = draw("speed", runs, options)
+    written = save(figure, tmp_path / "a.b1")
+    assert [p.name for p in written] == ["a.b1.pdf", "a.b1.svg", "a.b1.png"]
+    assert written[0].read_bytes()[:5] == b"%PDF-" and b"/Type3" not in written[0].read_bytes()
+    with pytest.raises(UserError, match="not written as '.jpg'"):
+        save(figure, tmp_path / "a.jpg")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_strip(kept, tmp_path):
+    with pytest.raises((UserError, IncompleteError)) as error:
+        draw("strip", kept[:1])
+    assert "--save-predictions" in str(error.value)
+    out = tmp_path / "majority"
+    argv = [
+        "--method",
+        "majority",
+        "--protocol",
+        "world-27-9",
+        "--videos",
+        "1",
+        "--frames",
+        "6",
+        "--jobs",
+        "1",
+    ]
+    with pytest.raises(SystemExit) as end:
+        main(["run", *argv, "--save-predictions", "--out", str(out)])
+    assert end.value.code == 0
+    figure = draw("strip", [Run.open(out)])
+    check(figure)
+    assert [len(a.get_images()) for a in figure.axes] == [1, 1, 1]  # the video, its truth, the run
+    assert figure.axes[1].get_images()[0].get_array().shape == (6, 160, 3)
+    assert "0.0 %" in [t.get_text() for t, _ in texts(figure)]  # one answer for all pixels never changes
+    with pytest.raises(UserError, match="no pixel row 5000"):
+        draw("strip", [Run.open(out)], Options(row=5000))
+
+
+def test_more_and_more_names(tmp_path):
+    argv = ["sweep", "--method", "random", "--protocol", "world-27-9", "--add", "0,30,180", "--videos", "2"]
+    with pytest.raises(SystemExit) as end:
+        main([*argv, "--frames", "9", "--jobs", "1", "--out", str(tmp_path / "s")])
+    assert end.value.code == 0
+    runs = open_runs([tmp_path / "s"])
+    assert sorted(r.manifest["vocabulary"]["names"] for r in runs) == [36, 66, 216]
+    small, large = (
+        load_protocol(str(tmp_path / "s" / "protocols" / f"world-27-9-plus-{n}.toml")) for n in (30, 180)
+    )
+    assert (
+        large.extra_names[:30] == small.extra_names and large.classes == load_protocol("world-27-9").classes
+    )
+    figure = draw("vocabulary", runs)
+    check(figure)
+    (line, *_) = figure.axes[0].lines
+    assert line.get_xdata().tolist() == [36, 66, 216]
+    assert line.get_ydata()[0] > line.get_ydata()[-1]  # chance hits become rarer
+    with pytest.raises(UserError, match="no line to draw"):
+        draw("vocabulary", runs[:1])
+
+
+def test_what_cannot_be_drawn_says_why(kept, wide, tmp_path):
+    with pytest.raises(UserError, match="unknown figure 'bars'"):
+        draw("bars", kept)
+    with pytest.raises(UserError, match="two methods; these runs are of 3"):
+        draw("difference", kept)
+    with pytest.raises(UserError, match="unknown group of classes 'sky'"):
+        draw("per-class", kept, Options(group="sky"))
+    with pytest.raises(UserError, match="unknown score"):
+        draw("speed", kept, Options(score="unseen.iou"))
+    with pytest.raises(UserError, match="unknown window '5'"):
+        draw("consistency", kept, Options(window=5))
+    with pytest.raises(UserError, match="do not belong in one figure"):
+        draw("speed", [kept[0], Run.open(make_run(tmp_path / "camvid", 0.5))])
+    with pytest.raises(IncompleteError):
+        draw("speed", [Run.open(make_run(tmp_path / "half", 0.5, unfinished=True), unfinished=True)])
+
+
+def test_a_changed_summary_is_not_drawn(tmp_path):
+    path = make_run(tmp_path / "run", 0.5)
+    summary = json.loads((path / "summary.json").read_text())
+    summary["scores"]["seen"]["miou"] += 5
+    (path / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(IntegrityError, match="the records give"):
+        draw("seen-unseen", [Run.open(path)])
+
+
+def test_command(kept, tmp_path):
+    result = CliRunner().invoke(
+        __import__("ovbench.cli.plot", fromlist=["command"]).command,
+        ["speed", *(str(r.path) for r in kept), "--out", str(tmp_path / "x.svg")],
+    )
+    assert result.exit_code == 0 and result.output.split() == [str(tmp_path / "x.svg")]
+    ET.fromstring((tmp_path / "x.svg").read_text())
+
+
+def test_text_is_measured_as_it_is_drawn():
+    line = "the quick brown fox jumps over the lazy dog, Wörter mit Umlauten & 0123456789"
+    with styled(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        figure.text(0, 0, line, fontsize=7)
+        ((_, box),) = texts(figure)
+        assert box.width / figure.dpi == pytest.approx(text_width(line), rel=0.01)
+        assert all(text_width(part) <= 1.5 for part in wrapped(line, 1.5))
+        names = figure_cases.long_names(124)
+        short = shortened(names, 1.3)
+        assert len(set(short)) == 124 and all(text_width(s) <= 1.3 for s in short)
