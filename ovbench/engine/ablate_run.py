@@ -5,12 +5,15 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from ovbench.core.errors import IncompleteError, OvbenchError
 
 from .ablate import Experiment, Job, claim, state
 from .pool import die_with_parent
 from .progress import note
+
+J = TypeVar("J")
 
 
 def run_ablation(experiment: Experiment, tell: Callable[[str], None] = note) -> dict[str, str]:
@@ -27,7 +30,7 @@ def run_ablation(experiment: Experiment, tell: Callable[[str], None] = note) -> 
     left = [job for job in every if state(job, experiment) is not None]
     tell(f"{len(every) - len(left)} of {len(every)} rows x seeds are finished in {experiment.out}")
     failed: dict[str, str] = {}
-    with _results(left, experiment.request.jobs) as results:
+    with each(left, experiment.request.jobs, _work) as results:
         for number, (job, reason) in enumerate(results, 1):
             if reason is not None:
                 failed[job.name] = reason
@@ -36,10 +39,19 @@ def run_ablation(experiment: Experiment, tell: Callable[[str], None] = note) -> 
 
 
 @contextmanager
-def _results(jobs: Sequence[Job], workers: int) -> Iterator[Iterator[tuple[Job, str | None]]]:
-    """What became of each job, as they finish: in this process for one worker, else in processes of their own."""
+def each(
+    jobs: Sequence[J], workers: int, work: Callable[[J], str | None]
+) -> Iterator[Iterator[tuple[J, str | None]]]:
+    """What became of each job, as they finish: in this process for one worker, else in processes of their own.
+
+    Args:
+        work: does one job and returns the reason where it fails; a function of a module, as it crosses processes.
+
+    Raises:
+        IncompleteError: a worker process died.
+    """
     if min(workers, len(jobs)) <= 1:
-        yield ((job, _work(job)) for job in jobs)
+        yield ((job, work(job)) for job in jobs)
         return
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -48,7 +60,7 @@ def _results(jobs: Sequence[Job], workers: int) -> Iterator[Iterator[tuple[Job, 
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
     try:
-        futures = {pool.submit(_work, job): job for job in jobs}
+        futures = {pool.submit(work, job): job for job in jobs}
         yield ((futures[future], future.result()) for future in as_completed(futures))
     except BrokenProcessPool as error:
         raise IncompleteError(
