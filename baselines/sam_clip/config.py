@@ -8,6 +8,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ovbench.core.errors import UserError
+from ovbench.methods.registry import card
+from ovbench.nn.maskconfig import ResNetSizes
+
+_OF_SAM = ("sam", "points_per_batch", "crop_layers", "min_region")
+_OF_MAKER = (*(f.name for f in fields(ResNetSizes)), "pyramid")
 
 
 @dataclass(frozen=True)
@@ -60,3 +65,26 @@ class Config(GridConfig):
                     f"{key} must be from 0 to 1, not {getattr(config, key):g}", hint=f"--set {key}=..."
                 )
         return config
+
+
+def check_idle(method: str, variant: str, options: Mapping[str, Any]) -> None:
+    """Refuse what would change nothing, and yet stand in the manifest as if it did.
+
+    The world's mask maker (`proposals=points`) knows nothing of SAM's size, batches, crops and tidying: values of the
+    card pass. SAM knows nothing of the maker's sizes: values of the card and of the variant pass.
+
+    Raises:
+        UserError: names the option.
+    """
+    own = card(method)
+    points = options["proposals"] == "points"
+    # A variant that is called by SAM's size must not be used without SAM.
+    changed = own.variants[variant].options if variant in own.variants and not points else {}
+    for key in _OF_SAM if points else _OF_MAKER:
+        if options[key] not in (own.options[key], changed.get(key, own.options[key])):
+            raise UserError(
+                f"{key} has no effect with proposals={options['proposals']}: "
+                + ("SAM alone has it" if points else "the world's mask maker alone has it"),
+                hint=f"leave out --set {key}=..., or "
+                + ("choose proposals=grid" if points else "take --variant world"),
+            )

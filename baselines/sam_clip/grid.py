@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ovbench.core.types import Image
+from ovbench.flow.opencv import opencv
 
 from .config import GridConfig
 from .decoder import Answers, PointDecoder, enlarge
@@ -16,6 +17,12 @@ from .regions import Regions, cut, inclusive_boxes, join, none_of, suppress
 
 _OVERLAP = 512 / 1500  # of crops, as a share of the short side: the package's default
 _AT_ONCE = 32  # masks at the frame's size
+
+
+def check_tidying(config: GridConfig) -> None:
+    """Raise `UserError` where masks shall be tidied (`min_region`), which the package does with OpenCV, without it."""
+    if config.min_region > 0:
+        opencv()
 
 
 class GridGenerator:
@@ -29,6 +36,7 @@ class GridGenerator:
         from segment_anything.utils.amg import build_all_layer_point_grids
         from segment_anything.utils.transforms import ResizeLongestSide
 
+        check_tidying(config)
         self.sam, self.config = sam, config
         self.decoder = PointDecoder(sam)
         self.resize = ResizeLongestSide(sam.image_encoder.img_size)

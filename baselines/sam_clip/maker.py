@@ -40,6 +40,8 @@ class MakerSizes(ResNetSizes):
         for key in ("stem_width", "pyramid"):
             if getattr(sizes, key) < 1:
                 raise UserError(f"{key} must be at least 1, not {getattr(sizes, key)}")
+        if sizes.res5_stride not in (1, 2):
+            raise UserError(f"res5_stride must be 1 or 2, not {sizes.res5_stride}")
         assert sizes.stage_blocks
         return sizes
 

@@ -15,7 +15,7 @@ from ovbench.nn.checkpoint import apply
 from ovbench.nn.weights_file import state_of
 
 from .config import Config, GridConfig
-from .grid import GridGenerator
+from .grid import GridGenerator, check_tidying
 from .maker import MaskMaker
 from .regions import Regions, cut, inclusive_boxes, none_of, suppress_masks
 from .sam import fill_sam
@@ -50,6 +50,7 @@ class AutomaticProposer(Proposer):
     def __init__(self, sam: Any, config: GridConfig, size: str) -> None:
         from segment_anything import SamAutomaticMaskGenerator
 
+        check_tidying(config)
         self.model, self.size = sam, size
         self.title = f"SAM {size}, the package's automatic generator"
         self.generator = SamAutomaticMaskGenerator(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,11 @@ class Sam2:
     Args:
         model: in evaluation mode, frozen.
         config: when a mask counts as a region.
+        where: the config.json that it was made from, for errors.
     """
 
-    def __init__(self, model: Any, config: GridConfig) -> None:
-        self.model, self.config = model, config
+    def __init__(self, model: Any, config: GridConfig, where: Path | None = None) -> None:
+        self.model, self.config, self.where = model, config, where
         side = model.config.image_size
         self.side = int(side if isinstance(side, int) else side[0])
 
@@ -49,9 +51,16 @@ class Sam2:
         mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (_MEAN, _STD))
         return (x - mean) / std
 
-    @torch.inference_mode()
     def regions(self, image: Image) -> Regions:
-        """What a grid of points finds in a frame, best first; the frame is encoded once."""
+        """What a grid of points finds in a frame, best first; the frame is encoded once.
+
+        Raises:
+            UserError: the network's weights fit its config, but its numbers contradict each other.
+        """
+        with torch.inference_mode(), _working(self.where):
+            return self._regions(image)
+
+    def _regions(self, image: Image) -> Regions:
         config, size = self.config, (int(image.shape[0]), int(image.shape[1]))
         embeddings = self.model.get_image_embeddings(self.pixels(image))
         line = (torch.arange(config.points_per_side, device=self.model.device) + 0.5) / config.points_per_side
@@ -118,7 +127,8 @@ class Sam2:
             session.add_mask_inputs(session.obj_id_to_idx(index), 0, mask[None].float())
         session.obj_with_new_inputs = list(session.obj_ids)
         for image in images:
-            found = self.model(inference_session=session, frame=self.pixels(image)).pred_masks
+            with _working(self.where):
+                found = self.model(inference_session=session, frame=self.pixels(image)).pred_masks
             large = F.interpolate(found.float(), (height, width), mode="bilinear", align_corners=False)[:, 0]
             yield large > 0
 
@@ -141,25 +151,29 @@ def load_sam2(weights: Path | None, config: GridConfig, device: str = "cpu") -> 
         fill_by_name(model)
     else:
         model = _from_folder(weights)
-    return Sam2(model.eval().requires_grad_(False).to(device), config)
+    where = None if weights is None else weights.parent / "config.json"
+    return Sam2(model.eval().requires_grad_(False).to(device), config, where)
 
 
 def _from_folder(weights: Path) -> Any:
     """The model of a folder, read by transformers, which knows older layouts; nothing may be missing or left over."""
     from transformers import Sam2VideoModel
-    from transformers.utils import logging
 
     _check_folder(weights)
-    logging.disable_progress_bar()
     load_weights(weights)  # says in our words what is wrong with a damaged file
     try:
-        read: Any = Sam2VideoModel.from_pretrained(  # with its report: a pair
-            weights.parent, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
-        why = next(iter(str(error).splitlines()), type(error).__name__)
+        with _quiet():
+            read: Any = Sam2VideoModel.from_pretrained(  # with its report: a pair
+                weights.parent, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+    # A config.json can say anything, and transformers fails at it in any way: a division by zero heads, a validation
+    # error that derives from Exception alone. Nothing but reading happens here, so whatever it is, the folder is wrong.
+    except Exception as error:
+        why = "; ".join(line.strip() for line in str(error).splitlines()[:2] if line.strip())
         raise UserError(
-            f"transformers cannot read these weights: {why}", where=weights, hint=_HINT
+            f"transformers cannot make SAM 2 of this config and these weights: {type(error).__name__}: {why}",
+            where=weights,
+            hint=_HINT,
         ) from error
     model, info = read
     wrong = {kind: sorted(str(n) for n in info.get(f"{kind}_keys", ())) for kind in ("missing", "unexpected")}
@@ -168,6 +182,38 @@ def _from_folder(weights: Path) -> Any:
     if parts:
         raise UserError(f"the weights do not fit SAM 2: {'; '.join(parts)}", where=weights, hint=_HINT)
     return model
+
+
+@contextmanager
+def _working(where: Path | None) -> Iterator[None]:
+    """Sizes in a config.json that contradict each other show when the network runs, not when it is loaded."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, IndexError, ArithmeticError) as error:
+        if where is None:
+            raise
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(
+            f"SAM 2 fails with the sizes of this config: {why}", where=where, hint=_HINT
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars and no table of names that do not fit: the error names them. As it was before, afterwards."""
+    from transformers.utils import logging
+
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _check_folder(weights: Path) -> None:

@@ -21,8 +21,9 @@ from ovbench.nn.clip import ClipPair, load_clip
 from ovbench.nn.text import TextRows, encode_rows
 from ovbench.protocol.vocabulary import Vocabulary
 
-from .config import Config
+from .config import Config, check_idle
 from .fusion import fuse, to_labels
+from .grid import check_tidying
 from .looks import class_probs, look
 from .maker import MakerSizes, load_maker
 from .proposals import Proposer, make_proposer
@@ -109,13 +110,16 @@ class SamClip(FrameSegmenter):
 
     def facts(self) -> dict[str, Any]:
         """Parameter counts, configuration, CLIP's identity, a hash of the text vectors."""
+        own = self.config.proposals == "points"
         facts: dict[str, Any] = {
             "parameters": self.proposer.parameters() + sum(p.numel() for p in self.clip.model.parameters()),
-            "config": asdict(self.config),
+            "config": asdict(self.config) | ({"sam": None} if own else {}),
             "masks": self.proposer.title,
             "clip": self.clip.name,
             "clip_weights": self.clip.weights_id,
         }
+        if own:
+            facts["remark"] = "masks come from a small mask maker of our own, not from SAM."
         if self.rows is not None:
             facts["text_sha256"] = hashlib.sha256(self.rows.vectors.cpu().numpy().tobytes()).hexdigest()
         return facts
@@ -146,6 +150,8 @@ def open_clip_of(setup: Setup, config: Config) -> ClipPair:
 def build(setup: Setup) -> SamClip:
     """Entry point of the method's card."""
     config = Config.from_options(setup.options)
+    check_idle(setup.method, setup.variant, setup.options)
+    check_tidying(config)
     clip = open_clip_of(setup, config)
     if config.proposals == "points":
         maker = load_maker(MakerSizes.from_options(setup.options), setup.weights, setup.device)

@@ -19,6 +19,7 @@ from ovbench.nn.criterion import mask_losses
 from ovbench.nn.maskformer import normalise_pixels
 from ovbench.nn.pretext import naming_loss
 
+from .config import check_idle
 from .maker import METHOD, MakerSizes, MaskMaker
 
 _FOCAL, _DICE, _QUALITY = (
@@ -48,6 +49,11 @@ class Training:
                 hint="--variant world trains the small mask maker of the embedded world",
             )
         check_ranges(METHOD, options)
+        check_idle(METHOD, setup.variant, options)
+        if int(options["points"]) < 1:
+            raise UserError(
+                f"points must be at least 1, not {options['points']}", hint="--set points=24, or leave it out"
+            )
         self.setup, self.options, self.seed = setup, options, seed
         self.steps = steps or int(options["steps"])
         self.clip_norm = float(options["gradient"])

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ovbench.core.errors import UserError
 from ovbench.nn.clip import ClipPair
 from ovbench.nn.detr import Predictions
 
@@ -25,9 +26,14 @@ class SideAdapterNet(nn.Module):
         super().__init__()
         check_tower(clip, config.clip_blocks)
         visual, blocks = clip.model.visual, config.clip_blocks
+        self.clip_patch = tuple(int(side) for side in visual.patch_size)
         width = int(visual.class_embedding.shape[0])
         heads = int(visual.transformer.resblocks[0].attn.num_heads)
         self.clip_scale = config.clip_scale
+        rows, columns = config.grid
+        self.check_scale(
+            (rows * config.patch, columns * config.patch)
+        )  # the frame that the table is made for
         self.side_adapter_network = SideAdapter(config, width, heads)
         self.clip_visual_extractor = Extractor(visual, blocks)
         self.clip_rec_head = RecognitionHead(visual, blocks, config.reading == "pool")
@@ -50,8 +56,23 @@ class SideAdapterNet(nn.Module):
         return Predictions(torch.stack(logits), torch.stack(masks))
 
     def look(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
-        """What the first part of CLIP's image tower sees, at its own scale; see `Extractor`."""
+        """What the first part of CLIP's image tower sees, at its own scale; see `Extractor`.
+
+        Raises:
+            UserError: at this scale the frame is smaller than one of CLIP's patches.
+        """
+        self.check_scale((int(images.shape[-2]), int(images.shape[-1])))
         if self.clip_scale != 1:
             images = F.interpolate(images, scale_factor=self.clip_scale, mode="bilinear", align_corners=False)
         found: tuple[list[Tensor], Tensor] = self.clip_visual_extractor(images)
         return found
+
+    def check_scale(self, size: tuple[int, int]) -> None:
+        """Raise `UserError` where CLIP would not see one whole patch of a frame of (height, width)."""
+        seen = tuple(int(side * self.clip_scale) for side in size)
+        if any(side < patch for side, patch in zip(seen, self.clip_patch, strict=True)):
+            raise UserError(
+                f"clip_scale {self.clip_scale:g} is too small: CLIP would see a frame of {size[0]}x{size[1]} as "
+                f"{seen[0]}x{seen[1]}, less than one of its patches ({self.clip_patch[0]}x{self.clip_patch[1]})",
+                hint="--set clip_scale=... (larger), or frames with a larger short_side",
+            )

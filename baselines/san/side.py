@@ -70,9 +70,13 @@ class SideViT(nn.Module):
         )
 
     def patches(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) -> map (B, D, h, w) and the positions of its cells (1, h w, D)."""
+        """(B, 3, H, W) -> map (B, D, h, w) and the positions of its cells (1, h w, D).
+
+        A grid with as many cells as the table takes it as it is, row after row, whatever its layout: so does the
+        official code, which compares counts. A frame of 512x800 (32x50 cells) has the table of 40x40 cut anew.
+        """
         x = self.patch_embed["proj"](images)
-        if tuple(x.shape[-2:]) == self.grid:
+        if x.shape[-2] * x.shape[-1] == self.pos_embed.shape[1]:
             return x, self.pos_embed
         table = as_map(self.pos_embed, self.grid)
         table = F.interpolate(table, x.shape[-2:], mode="bicubic", align_corners=False)

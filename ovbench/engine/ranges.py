@@ -37,7 +37,7 @@ RANGES: Mapping[str, Range] = {
     **dict.fromkeys(("rate", "head_rate", "decoder_rate"), _RATE),
     **dict.fromkeys(("negatives", "warmup", "decay", "gradient", "backbone_rate"), _WEIGHT),
     **dict.fromkeys(("alpha", "beta", "no_object", "mask_weight", "dice_weight"), _WEIGHT),
-    **dict.fromkeys(("map_weight", "map_dice_weight"), _WEIGHT),
+    **dict.fromkeys(("map_weight", "map_dice_weight", "label_weight"), _WEIGHT),
     **dict.fromkeys(("warmup_ratio", "backbone_share", "mask_share", "dropout"), _SHARE),
 }
 """By name of the option. Methods that have an option of this name mean the same by it."""

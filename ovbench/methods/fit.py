@@ -119,12 +119,14 @@ def _by_likeness(
 
 
 def _representatives(card: Card) -> list[str]:
-    """One variant of each profile, the default one first: networks of two profiles may share no name."""
+    """One variant of each profile, the default one first: networks of two profiles may share no name. Then the
+    defaults of single data sets: small networks for the world share names with the large ones, but no shape."""
     order = sorted(card.variants, key=lambda v: v != card.default_variant) or [""]
     first: dict[Any, str] = {}
     for name in order:
         first.setdefault(_resolved(card, name).get("profile"), name)
-    return list(first.values())
+    own = [name for name in card.default_variants.values() if name in card.variants]
+    return list(dict.fromkeys([*first.values(), *own]))
 
 
 def _said(card: Card, header: Mapping[str, str]) -> str:

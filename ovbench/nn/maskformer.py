@@ -24,13 +24,13 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 def resized_shape(height: int, width: int, short: int, longest: int) -> tuple[int, int]:
-    """The size whose short side is `short`, or less where the long side would pass `longest`."""
+    """The size whose short side is `short`, or less where the long side would pass `longest`; never below 1."""
     scale = short / min(height, width)
     h, w = (float(short), width * scale) if height < width else (height * scale, float(short))
     if max(h, w) > longest:
         over = longest / max(h, w)
         h, w = h * over, w * over
-    return int(h + 0.5), int(w + 0.5)
+    return max(1, int(h + 0.5)), max(1, int(w + 0.5))
 
 
 def resize_shortest(image: Image, short: int, longest: int) -> Image:

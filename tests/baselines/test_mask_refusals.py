@@ -15,6 +15,7 @@ from mask_methods import ALL, METHODS, QUERIES, picture, small
 import ovbench.nn.clip as clip_module
 from ovbench.cli.train import command
 from ovbench.core.errors import UserError
+from ovbench.engine.masks import criterion_of
 from ovbench.engine.training import plan_training
 from ovbench.methods.create import create
 from ovbench.methods.registry import cards
@@ -70,6 +71,7 @@ TRAININGS = [
     ("zsseg", "train_sides=90,20", "train_sides"),
     ("san", "batch=0", "batch"),
     ("san", "mask_weight=-1", "mask_weight"),
+    ("freeseg", "label_weight=-1", "label_weight"),
     ("san", "heads=7", "heads"),
     ("deop", "second_batch=0", "second_batch"),
     ("deop", "second_sides=90,20", "second_sides"),
@@ -225,6 +227,8 @@ RECIPES = {  # steps, batch, short sides, crop: the official configurations
     ("zsseg", "r101c-learned-voc15"): (20000, 16, "320,960", "512x512"),
     ("san", "b16"): (60000, 32, "320,960", "640x640"),
     ("san", "l14-336"): (60000, 32, "320,960", "640x640"),
+    ("freeseg", "coco-r101"): (60000, 32, "64,1280", "640x640"),
+    ("freeseg", "voc15-r101"): (20000, 32, "320,960", "512x512"),
     ("deop", "coco-r101"): (120000, 32, "320,960", "640x640"),
     ("deop", "voc-r101"): (40000, 16, "320,960", "512x512"),
 }
@@ -238,6 +242,18 @@ def test_recipes_of_trainings(method: str, variant: str) -> None:
     if method == "deop":
         assert found["mask_share"] == 0.5 and found["second_batch"] == 16
         assert (found["second_sides"], found["second_crop"]) == ("256,768", "512x512")
+
+
+def test_freesegs_configurations() -> None:
+    """Frame sizes, class weight and ensemble weight of the two official ones; VOC's is the one for other data sets."""
+    keys = ("short_side", "long_side", "label_weight", "mask_weight", "dice_weight", "ensemble_weight")
+    found = {v: tuple(_options("freeseg", v)[key] for key in keys) for v in ("coco-r101", "voc15-r101")}
+    assert found == {
+        "coco-r101": (640, 2560, 1.0, 20.0, 5.0, 0.8),
+        "voc15-r101": (512, 2048, 2.0, 20.0, 5.0, 0.4),
+    }
+    weights = criterion_of(_options("freeseg", "voc15-r101")).weights
+    assert (weights.label, weights.mask, weights.dice) == (2.0, 20.0, 5.0)
 
 
 def test_prompts_of_zegformers_training() -> None:

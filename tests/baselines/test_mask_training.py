@@ -15,7 +15,10 @@ from ovbench.engine.training import plan_training
 
 
 def _task(method: str, **settings: str) -> Any:
-    return plan_training(method, "world-27-9", settings={"batch": "1", "layers": "2", **settings}).build(0, 4)
+    layers = "3" if method == "san" else "2"  # SAN has a block for each of CLIP's maps
+    return plan_training(method, "world-27-9", settings={"batch": "1", "layers": layers, **settings}).build(
+        0, 4
+    )
 
 
 def test_assembled_loss_by_hand() -> None:
@@ -77,11 +80,14 @@ def test_a_prompt_starts_from_words() -> None:
         _task("deop", prompt_start="a photo")
 
 
-@pytest.mark.parametrize("method", ["zegformer", "zsseg", "deop", "freeseg"])
+@pytest.mark.parametrize("method", ["zegformer", "zsseg", "deop", "freeseg", "san"])
 def test_the_criterion_sees_seen_names_alone(method: str) -> None:
     task = _task(method)
     found = task.predict(task.draw(0))
-    assert found.logits.shape[-1] == 27 + 1 and found.logits.shape[0] == 2
+    said = (
+        3 if method == "freeseg" else 2
+    )  # FreeSeg also before its first layer, SAN after its last two blocks
+    assert found.logits.shape[-1] == 27 + 1 and found.logits.shape[0] == said
     assert task.text.shape[0] == 27 and not task.text.requires_grad
     assert all(int(t.labels.max()) < 27 for step in range(3) for t in task.truths(task.draw(step)))
 

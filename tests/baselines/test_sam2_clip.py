@@ -14,6 +14,7 @@ import torch
 from ovbench.core.errors import UserError
 from ovbench.datasets.base import ArrayVideo
 from ovbench.methods.registry import card
+from ovbench.nn.checkpoint import save_weights
 from ovbench.nn.clip import load_clip
 from ovbench.nn.seeded import fill_by_name
 from ovbench.protocol.vocabulary import Vocabulary
@@ -221,6 +222,60 @@ def test_refusals(tmp_path: Path, sam: Sam2) -> None:
         load_sam2(tmp_path / "sam2.pt", CONFIG)
     with pytest.raises(UserError, match="must be at least 1"):
         segmenter(_Scripted(), every=0)
+
+
+SENSELESS: list[dict[str, Any]] = [
+    {"mask_decoder_config": {"num_attention_heads": 0}},
+    {"image_size": "x"},
+    {"vision_config": [1]},
+    {"vision_config": {"model_type": "nope"}},
+    {"num_maskmem": -1},
+    {"image_size": 0},
+]
+
+
+@pytest.mark.parametrize("values", SENSELESS, ids=str)
+def test_a_config_without_sense_is_an_error_in_words(
+    values: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    save_weights(tmp_path / "model.safetensors", {"a": torch.zeros(1)}, {})
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "sam2_video", **values}))
+    with pytest.raises(UserError, match="SAM 2") as caught:
+        load_sam2(tmp_path / "model.safetensors", CONFIG)
+    assert "config.json beside it" in str(caught.value.hint)
+    assert "REPORT" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    "values", [{"image_size": 7}, {"image_size": -128}, {"memory_attention_rope_feat_sizes": [3, 5]}], ids=str
+)
+def test_sizes_that_contradict_each_other(
+    values: dict[str, Any], tmp_path: Path, sam: Sam2, frames: list[Any]
+) -> None:
+    """Names and shapes fit, so that it loads; the first frames say that it cannot be."""
+    sam.model.save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **values}))
+    loaded = load_sam2(tmp_path / "model.safetensors", CONFIG)
+    with pytest.raises(UserError, match="SAM 2 fails with the sizes of this config") as caught:
+        loaded.regions(frames[0])
+        list(loaded.follow(frames[:2], two_regions()))
+    assert caught.value.where == config or str(config) in str(caught.value)
+
+
+def test_names_that_do_not_fit_are_told_once(
+    tmp_path: Path, sam: Sam2, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from transformers.utils import logging
+
+    sam.model.save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "memory_fuser_num_layers": 3}))
+    capfd.readouterr()
+    before = logging.get_verbosity()
+    with pytest.raises(UserError, match="do not fit SAM 2: .* missing"):
+        load_sam2(tmp_path / "model.safetensors", CONFIG)
+    assert "".join(capfd.readouterr()) == "" and logging.get_verbosity() == before
 
 
 def test_card_says_video() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ovbench.baselines.sam_clip.config import Config
+from ovbench.baselines.sam_clip.config import Config, check_idle
 from ovbench.baselines.sam_clip.fusion import RULES, class_scores, fill_nearest, fuse, to_labels
 from ovbench.baselines.sam_clip.looks import LOOKS, look
 from ovbench.baselines.sam_clip.maker import MakerSizes, MaskMaker, load_maker
@@ -20,7 +21,9 @@ from ovbench.baselines.sam_clip.training import draw_points, iou
 
 from ovbench.core.errors import UserError
 from ovbench.datasets.base import ArrayVideo
+from ovbench.engine.training import plan_training
 from ovbench.methods.create import create
+from ovbench.methods.registry import card
 from ovbench.nn.checkpoint import save_weights
 from ovbench.nn.clip import load_clip
 from ovbench.nn.regions import masked_crop
@@ -190,6 +193,14 @@ def test_scores_are_what_labels_come_from(rule: str, image: Any) -> None:
     assert segmenter.scores(image, out_size=(10, 12)).shape == (3, 10, 12)
 
 
+def test_it_says_that_its_masks_are_not_sams() -> None:
+    ours = SamClip(load_clip("tiny"), _Given(None), CONFIG).facts()
+    assert ours["remark"] == card("sam-clip").variants["world"].remark != ""
+    assert ours["config"]["sam"] is None
+    sams = SamClip(load_clip("tiny"), _Given(None), replace(CONFIG, proposals="grid")).facts()
+    assert "remark" not in sams and sams["config"]["sam"] == "vit_b"
+
+
 def test_a_frame_without_regions_is_one_region(image: Any) -> None:
     segmenter = SamClip(load_clip("tiny"), _Given(None), CONFIG)
     segmenter.prepare(NAMES)
@@ -279,6 +290,52 @@ def test_options_out_of_range(option: str, value: Any, said: str) -> None:
     with pytest.raises(UserError) as error:
         create("sam-clip", "world", untrained=True, **{option: value})
     assert said in f"{error.value.what} {error.value.hint}"
+
+
+IDLE = [
+    ("world", {"crop_layers": 2}, "crop_layers has no effect with proposals=points"),
+    ("world", {"points_per_batch": 8}, "points_per_batch has no effect"),
+    ("world", {"min_region": 30}, "min_region has no effect"),
+    ("world", {"sam": "vit_h"}, "sam has no effect"),
+    ("vit-h", {"proposals": "points"}, "sam has no effect"),
+    ("vit-b", {"pyramid": 96}, "pyramid has no effect with proposals=grid"),
+    ("vit-b", {"blocks": "1,1,1,1"}, "blocks has no effect"),
+    (
+        "vit-b",
+        {"proposals": "automatic", "res5_stride": 2},
+        "res5_stride has no effect with proposals=automatic",
+    ),
+    ("world", {"res5_stride": 3}, "res5_stride must be 1 or 2, not 3"),
+]
+
+
+@pytest.mark.parametrize(("variant", "options", "said"), IDLE)
+def test_options_without_effect_are_refused(variant: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        create("sam-clip", variant, untrained=True, **options)
+
+
+def test_what_the_card_says_may_be_said_again() -> None:
+    create("sam-clip", "world", crop_layers=0, points_per_batch=64, min_region=0, sam="vit_b")
+    every = {**card("sam-clip").options, "proposals": "grid"}
+    check_idle("sam-clip", "world", every)
+    check_idle("sam-clip", "world", {**every, "blocks": "1,1,1,1"})  # the variant's own value
+    check_idle("sam-clip", "vit-h", {**every, "sam": "vit_h", "crop_layers": 2})
+
+
+def test_a_training_takes_no_option_of_sam() -> None:
+    with pytest.raises(UserError, match="crop_layers has no effect"):
+        plan_training("sam-clip", "world-27-9", settings={"crop_layers": "2"}).build(0, 1)
+
+
+@pytest.mark.parametrize("proposals", ["grid", "automatic"])
+def test_tidying_without_opencv_is_said_before_anything(
+    proposals: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(UserError, match="'opencv-python-headless', which is not installed") as error:
+        create("sam-clip", "vit-b", untrained=True, proposals=proposals, min_region=30)
+    assert "[flow]" in str(error.value.hint)
 
 
 def test_sam_of_another_size_is_named(tmp_path: Path) -> None:

@@ -9,10 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mask_methods import picture, small
+from ovbench.baselines.san.config import Config
 from ovbench.baselines.san.network import BACKGROUND, POSITIONS
 from ovbench.baselines.san.segmenter import San
+from ovbench.baselines.san.side import SideViT
 from ovbench.baselines.san.towers import proposal_mask, run_block
 
+from ovbench.core.errors import UserError
 from ovbench.engine.training import plan_training
 from ovbench.methods.create import create
 from ovbench.nn.detr import Predictions
@@ -42,6 +45,48 @@ def test_shapes_and_labels(reading: str) -> None:
     last = method.network.net(torch.zeros(2, 3, 96, 128), method.text)
     torch.testing.assert_close(said.logits[1:], last.logits)
     torch.testing.assert_close(said.masks[1:], last.masks)
+
+
+def plain_places(table: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]) -> torch.Tensor:
+    """The official rule said plainly: counts are compared. (1, rows columns, D) -> one vector per cell."""
+    if table.shape[1] == size[0] * size[1]:
+        return table
+    channels = [table[0, :, i].reshape(1, 1, *grid) for i in range(table.shape[2])]
+    cut = [F.interpolate(c, size, mode="bicubic", align_corners=False).flatten() for c in channels]
+    return torch.stack(cut, dim=1)[None]
+
+
+@pytest.mark.parametrize("size", [(40, 40), (32, 50), (50, 32), (20, 80), (16, 100), (40, 42), (30, 40)])
+def test_positions_of_every_grid(size: tuple[int, int]) -> None:
+    """A frame of 512x800 has as many cells as one of 640x640, and the same table, not resized."""
+    vit = SideViT(Config(dim=12, heads=6, ffn=24, layers=1))
+    with torch.inference_mode():
+        cells, places = vit.patches(torch.zeros(1, 3, 16 * size[0], 16 * size[1]))
+    assert tuple(cells.shape[-2:]) == size
+    torch.testing.assert_close(places, plain_places(vit.pos_embed.detach(), (40, 40), size))
+    assert torch.equal(places, vit.pos_embed) == (size[0] * size[1] == 1600)
+
+
+def test_whole_network_on_another_layout() -> None:
+    """48x320 has 12x80 cells, the table's 960 in another layout: scores are those of a table of that layout."""
+    method, other = world(), world(side_grid="12x80")
+    state = {name: value.clone() for name, value in method.network.state().items()}
+    other.load_official(state)
+    image = picture(64, 240)  # padded to 64x256: 16x64 cells, 1024, not the table's number
+    assert np.abs(method.scores(image) - other.scores(image)).max() > 0
+    images = torch.rand(1, 3, 48, 320)
+    with torch.inference_mode():
+        found, same = (m.network.net(images, method.text).masks for m in (method, other))
+    assert torch.equal(found, same)
+
+
+def test_a_scale_too_small_for_clip() -> None:
+    with pytest.raises(UserError, match="clip_scale 0.01 is too small: .*96x160 as 0x1"):
+        create("san", "world", untrained=True, clip_scale=0.01)
+    method = world(clip_scale=0.2)  # enough for the world's frames, not for small ones
+    assert method.scores(IMAGE).shape == (3, 72, 120)
+    with pytest.raises(UserError, match="clip_scale 0.2 is too small: .*32x32 as 6x6"):
+        method.scores(picture(20, 20))
 
 
 def test_names_keep_their_order() -> None:

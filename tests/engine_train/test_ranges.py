@@ -53,7 +53,7 @@ def test_a_number_out_of_range_is_refused_before_the_folder_is_claimed(
     assert not out.exists()
 
 
-@pytest.mark.parametrize("method", ["zegformer", "zsseg", "deop", "freeseg"])
+@pytest.mark.parametrize("method", ["zegformer", "zsseg", "deop", "freeseg", "san", "sam-clip"])
 def test_the_same_ranges_hold_for_mask_methods(method: str) -> None:
     card = cards()[method]
     with pytest.raises(UserError, match=f"option 'batch' of {method} must be at least 1, not 0"):
