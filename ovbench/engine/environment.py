@@ -27,6 +27,9 @@ _PACKAGES = (
     "timm",
     "safetensors",
     "opencv-python-headless",
+    "transformers",
+    "segment-anything",
+    "scipy",
 )
 _ROOMS = ("core", "protocol", "datasets", "methods", "metrics", "nn")
 _DEVICE_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")

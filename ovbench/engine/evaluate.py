@@ -25,7 +25,7 @@ from .plan import Plan, Request, make_plan
 from .pool import process_videos
 from .progress import Progress, note
 from .records import CountedVideo, read_records
-from .reuse import check_source
+from .reuse import check_apart, check_source
 from .takeup import Found, look, missing_folders, remove_empty, withdraw
 from .timing import timing_report
 from .worker import DiskFull, Work, disk_full_is_named
@@ -74,7 +74,8 @@ def score(
 
     Raises:
         IncompleteError: missing videos or frames; nothing is written.
-        UserError: videos or frames that the protocol does not have; photographs that `flow` needs are absent.
+        UserError: videos or frames that the protocol does not have; photographs that `flow` needs are absent;
+            `out` is where the label maps lie, inside it or around it.
     """
     return _score(
         Request(
@@ -101,6 +102,8 @@ def _score(request: Request) -> Path:
         raise UserError("'predictions' needs a folder of label maps", hint="--set folder=DIR")
     name = None if request.name is None else checked_name(request.name)
     folder = predictions_root(Path(asked.options["folder"]))
+    if request.out is not None:
+        check_apart(request.out, folder)
     if request.save_predictions:
         raise UserError("these predictions are on disk already", hint="leave --save-predictions out")
     _check_vocabulary(folder, protocol)

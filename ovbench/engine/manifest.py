@@ -10,13 +10,10 @@ from typing import Any
 from ovbench.core.errors import UserError
 from ovbench.core.hashing import hash_json
 from ovbench.store.manifest import public_command, public_path
-from ovbench.store.rundir import RunDir
+from ovbench.store.rundir import FORMAT, RunDir
 
 from .environment import git_state, gpu_name, hardware, versions
 from .plan import Plan, public_options
-
-FORMAT = 1
-"""Raised when the meaning of a file in a run folder changes."""
 
 
 def method_facts(plan: Plan) -> dict[str, Any]:
@@ -31,7 +28,7 @@ def method_facts(plan: Plan) -> dict[str, Any]:
         "weights": selection.weights_name,
         "weights_sha256": selection.weights_sha256,
         "untrained": selection.untrained,
-        "trained_on": list(selection.card.trained_on),
+        "trained_on": list(selection.card.trained_on_for(selection.variant)),
     }
     if selection.card.id == "predictions":
         folder = facts["options"].pop("folder", "")
@@ -149,6 +146,7 @@ def _manifest(plan: Plan) -> dict[str, Any]:
             "file": None if selection.weights is None else selection.weights.name,
             "sha256": selection.weights_sha256,
             "shipped": selection.shipped,
+            **({"beside": selection.beside_sha256} if selection.beside_sha256 else {}),
         },
         "untrained": selection.untrained,
         "partial": plan.partial,

@@ -142,6 +142,7 @@ def make_plan(request: Request, source_sha256: str | None = None, protocol: Prot
         partial=_partial(len(chosen), len(every), request.frames),
         key_parts={
             **_key_parts(request, protocol, selection, device, source_sha256),
+            **_beside_key(selection),
             **_wrapper_key(selection),
             **_flow_key(flow, chosen, flow_device),
         },
@@ -177,6 +178,16 @@ def _key_parts(
         "ovbench": ovbench.__version__,
         "code": code_sha256(method_sources(selection.card.folder)),
     }
+
+
+def _beside_key(selection: Selection) -> dict[str, Any]:
+    """Only for methods that read more than a weights file, or whose model is a package's own code."""
+    parts: dict[str, Any] = {}
+    if selection.beside_sha256:
+        parts["beside"] = dict(selection.beside_sha256)
+    if "sam2" in selection.card.needs:
+        parts["transformers"] = package_version("transformers")
+    return parts
 
 
 def _wrapper_key(selection: Selection) -> dict[str, Any]:

@@ -79,14 +79,20 @@ def obstacle(method: str, protocol: Protocol, means: Means, trained: Protocol | 
     return None
 
 
-def command(method: str, protocol: Protocol, means: Means, trained: Protocol | None = None) -> str:
+def command(
+    method: str, protocol: Protocol, means: Means, trained: Protocol | None = None, into: Path | None = None
+) -> str:
     """The command that fills a row, with DIR and FILE where the user must say what to put.
+
+    `into`: the folder that the run goes below; default: where `ovbench run` puts it, below ./runs.
 
     On the world, where there are no weights, training (on `trained`, by default the same protocol) comes first.
     """
     words = ["ovbench", "run", "--method", method, "--protocol", protocol.id]
     if protocol.dataset.name != "world":
         words += ["--data-root", str(means.data_root or "DIR")]
+    if into is not None:
+        words += ["--out", str(into / folder_name(method))]
     given = means.weights_for(method)
     if given is not None:
         return shlex.join([*words, "--weights", str(given)])
@@ -111,10 +117,16 @@ def folder_name(method: str) -> str:
 
 
 def run_rows(
-    methods: Sequence[str], protocol_id: str, out: Path, means: Means, tell: Callable[[str], None] = note
+    methods: Sequence[str],
+    protocol_id: str,
+    out: Path,
+    means: Means,
+    tell: Callable[[str], None] = note,
+    trained: Protocol | None = None,
 ) -> dict[str, str]:
     """Run every method that can be run; returns {method: reason} of those that could not.
 
+    `trained`: the protocol that the methods are trained on; default: the one they are run on.
     A row that fails does not stop the others. Folders below `out` are this table's own: one that holds an older
     run (other weights, options or code) is done again.
     """
@@ -122,7 +134,7 @@ def run_rows(
     failed: dict[str, str] = {}
     wanted = []
     for method in dict.fromkeys(filter(None, methods)):
-        reason = obstacle(method, protocol, means)
+        reason = obstacle(method, protocol, means, trained)
         if reason is None:
             wanted.append(method)
         else:

@@ -23,13 +23,15 @@ from ovbench.store.rundir import RunDir
 from .plan import Plan, make_plan
 
 _NOT_THE_METHOD = ("flow", "flow_code")  # scores along a flow change no label map
+_AGAIN = "make that run again, or leave --from out"
 
 
 class SavedLabelMaps(Segmenter):
     """The label maps of a run, each video's checked against the hash in its record.
 
     Raises:
-        IntegrityError: label maps that are not those that the run counted.
+        IntegrityError: label maps that are not those that the run counted, damaged ones included.
+        IncompleteError: label maps that are not there any more.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,15 +44,22 @@ class SavedLabelMaps(Segmenter):
 
     def segment(self, video: Video) -> Iterator[LabelMap]:
         digest = hashlib.sha256()
-        for label_map in self.stored.segment(_Whole(video)):
-            digest.update(identity(label_map))
-            yield label_map
+        try:
+            for label_map in self.stored.segment(_Whole(video)):
+                digest.update(identity(label_map))
+                yield label_map
+        except UserError as error:  # the run has written them, so this is nobody's wrong input
+            raise IntegrityError(
+                f"the saved label maps of video '{video.id}' are damaged: {error.what}",
+                where=error.where,
+                hint=_AGAIN,
+            ) from error
         record = self.run.record(video.id)
         if record is None or record.predictions_sha256 != digest.hexdigest():
             raise IntegrityError(
                 f"the saved label maps of video '{video.id}' are not those that the run has counted",
                 where=self.run.predictions_path / video.id,
-                hint="make that run again, or leave --from out",
+                hint=_AGAIN,
             )
 
     def facts(self) -> dict[str, Any]:
@@ -78,7 +87,8 @@ def check_source(plan: Plan, folder: Path) -> None:
 
     Raises:
         UserError: the plan wraps nothing, or needs more than label maps; `folder` is no run with label maps, or
-            one of another method, weights, options, protocol, code or data (what differs is named).
+            one of another method, weights, options, protocol, code or data (what differs is named); the plan
+            would write into it.
         IncompleteError: it lacks videos or frames.
     """
     selection = plan.selection
@@ -90,6 +100,7 @@ def check_source(plan: Plan, folder: Path) -> None:
             hint=f"run {names}; `ovbench score` scores label maps as they are",
         )
     selection.wrapper.stored(selection.options)
+    check_apart(plan.out, folder)
     run = RunDir(folder)
     manifest = run.manifest()
     predictions_root(folder)
@@ -103,6 +114,22 @@ def check_source(plan: Plan, folder: Path) -> None:
             hint=f"name a run of {inner.selection.id} with the same options, weights and code, or leave --from out",
         )
     _check_videos(plan, run)
+
+
+def check_apart(out: Path, source: Path) -> None:
+    """Raise `UserError` where a run would be written into what it reads, or around it: `--fresh` deletes there."""
+    ours, theirs = out.expanduser().resolve(), source.expanduser().resolve()
+    if ours == theirs:
+        what = "this is where the label maps lie that are to be read"
+    elif ours in theirs.parents:
+        what = f"the label maps that are to be read lie inside this folder, in {source}"
+    elif theirs in ours.parents:
+        what = f"this lies inside what is to be read, {source}"
+    else:
+        return
+    raise UserError(
+        f"{what}: the run cannot be written here", where=out, hint="give another folder with --out"
+    )
 
 
 def _inner(plan: Plan) -> Plan:
@@ -133,7 +160,7 @@ def _check_videos(plan: Plan, run: RunDir) -> None:
             raise UserError(
                 f"video '{video_id}' has changed on disk since these label maps were made",
                 where=run.path,
-                hint="make that run again, or leave --from out",
+                hint=_AGAIN,
             )
     if missing:
         raise IncompleteError(

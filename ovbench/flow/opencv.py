@@ -29,6 +29,10 @@ FARNEBACK: dict[str, float] = {
 """The values of OpenCV's dense-flow tutorial."""
 
 
+class TooSmall(UserError):
+    """Pictures that DIS finds no flow between."""
+
+
 def opencv() -> Any:
     """The module `cv2`; raises `UserError` that names the extra where it is missing."""
     try:
@@ -52,7 +56,8 @@ class OpenCvFlow(ImageFlow):
         threads: of OpenCV while it computes; its setting is put back afterwards.
 
     Raises:
-        UserError: OpenCV is missing, or the pictures are too small for DIS (about 12 pixels a side).
+        UserError: OpenCV is missing; two pictures differ in size, or are too small for DIS (`TooSmall`), which wants
+            12 pixels on one side and 8 on the other.
     """
 
     def __init__(self, kind: str, threads: int = 1) -> None:
@@ -68,6 +73,9 @@ class OpenCvFlow(ImageFlow):
         return self._cv2.cvtColor(np.ascontiguousarray(image), self._cv2.COLOR_RGB2GRAY)
 
     def between(self, first: Any, second: Any) -> Flow:
+        if first.shape != second.shape:
+            sizes = " and ".join(f"{height}x{width}" for height, width in (first.shape, second.shape))
+            raise UserError(f"there is no flow between pictures of different sizes: {sizes}")
         with self._pinned():
             try:
                 if self._dis is not None:
@@ -75,9 +83,12 @@ class OpenCvFlow(ImageFlow):
                 else:
                     found = self._cv2.calcOpticalFlowFarneback(first, second, None, **FARNEBACK)
             except self._cv2.error as error:
-                raise UserError(
-                    f"OpenCV finds no flow between pictures of {first.shape[0]}x{first.shape[1]}: {error.err}",
-                    hint="pictures of fewer than 12 pixels a side are too small; `--flow farneback` takes any",
+                height, width = first.shape
+                what = f"OpenCV finds no flow between pictures of {height}x{width}: {error.err}"
+                if self._dis is None or (max(height, width) >= 12 and min(height, width) >= 8):
+                    raise UserError(what) from error
+                raise TooSmall(
+                    f"{what} (and the other one >= 8)", hint="--flow farneback takes any size"
                 ) from error
         return np.asarray(found, np.float32)
 

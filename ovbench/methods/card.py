@@ -27,7 +27,7 @@ _TEXTS = (
     "default_variant",
     "backbone",
 )
-_LISTS = ("trained_on", "needs")
+_LISTS = ("trained_on", "needs", "beside")
 _FLAGS = ("needs_weights", "needs_truth", "needs_train_split")
 _TABLES = ("options", "choices", "variants", "default_variants", "official", "weights", "ablations")
 _INHERITED = (
@@ -35,13 +35,14 @@ _INHERITED = (
     "trainer",
     "needs",
     "needs_weights",
+    "beside",
     "paper",
     "code",
     "licence",
     "official",
     "backbone",
 )
-_VARIANT = ("description", "base", "options", "official", "backbone", "trained_on")
+_VARIANT = ("description", "base", "options", "official", "backbone", "trained_on", "remark")
 _REQUIRED = ("id", "title", "kind", "segmenter")
 
 
@@ -69,7 +70,7 @@ class Variant:
     """A named configuration: options that replace the card's defaults.
 
     `ablation`: the row of an ablation table that it is, or "". `backbone`, `trained_on`: where they differ from
-    the card's; facts for tables, which nothing is computed from.
+    the card's; `remark`: what tables must say below its numbers. Facts that nothing is computed from.
     """
 
     name: str
@@ -79,11 +80,16 @@ class Variant:
     ablation: str = ""
     backbone: str = ""
     trained_on: tuple[str, ...] = ()
+    remark: str = ""
 
 
 @dataclass(frozen=True)
 class Card:
-    """One method. Options are typed by their default values."""
+    """One method. Options are typed by their default values.
+
+    `beside`: names of files that are read from the folder of the weights and decide what is computed, as the
+    weights do.
+    """
 
     id: str
     title: str
@@ -98,6 +104,7 @@ class Card:
     trained_on: tuple[str, ...] = ()
     backbone: str = ""
     needs: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     needs_weights: bool = False
     needs_truth: bool = False
     needs_train_split: bool = False
@@ -116,6 +123,11 @@ class Card:
             if key is not None and key in self.default_variants:
                 return self.default_variants[key]
         return self.default_variant
+
+    def trained_on_for(self, variant: str) -> tuple[str, ...]:
+        """What a variant's weights were trained on."""
+        stated = self.variants[variant].trained_on if variant in self.variants else ()
+        return stated or self.trained_on
 
     def official_for(self, variant: str) -> Official:
         """What to obtain for a variant."""
@@ -143,6 +155,9 @@ def read_card(path: Path) -> Card:
     if fields["kind"] not in KINDS:
         raise unknown("kind", fields["kind"], KINDS, where=f"{path}, key 'kind'")
     check_id("method", fields["id"])
+    for name in fields.get("beside", ()):
+        if Path(name).name != name or name in ("", ".."):
+            raise _wrong(path, "beside", f"names files in the folder of the weights; '{name}' is none")
     return _with_tables(fields, raw, path)
 
 
@@ -206,7 +221,7 @@ def _variant(
             raise unknown("variant", str(raw["base"]), [v for v in variants if v != name], where=where)
         base = variants[raw["base"]]
         changes = {**base.get("options", {}), **changes}
-        raw = {**{key: base[key] for key in ("backbone", "trained_on") if key in base}, **raw}
+        raw = {**{key: base[key] for key in ("backbone", "trained_on", "remark") if key in base}, **raw}
     for key in changes:
         if key not in options:
             raise unknown("option", key, options, where=where)
@@ -218,6 +233,7 @@ def _variant(
         official=official,
         backbone=str(raw.get("backbone", "")),
         trained_on=_strings(raw.get("trained_on", []), f"variants.{name}.trained_on", path),
+        remark=str(raw.get("remark", "")),
     )
 
 

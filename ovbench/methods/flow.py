@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovbench.core.errors import UserError
-from ovbench.core.types import Image, LabelMap
+from ovbench.core.types import Image, LabelMap, other_of
 from ovbench.datasets.base import Video
 from ovbench.flow.base import FlowBackend
 from ovbench.flow.open import FlowSpec, open_backend
+from ovbench.flow.opencv import TooSmall
 from ovbench.metrics.flow import Flow, landing, occluded
 from ovbench.protocol.vocabulary import Vocabulary
 
@@ -89,7 +90,8 @@ class FlowSegmenter(Segmenter):
         window: number of frames, placed as `ovbench.methods.window.reach` says: 4 means offsets -2, -1, 0, +1.
         fuse: "labels": each pixel takes the label with most votes; ties go to the current frame, then to the
             nearest (the earlier one of two), as in `VoteSegmenter`. "scores": the argmax of the weighted sum of
-            the scores, for methods that look at single frames and give scores.
+            the scores, for methods that look at single frames and give scores; "other" where every sum is 0:
+            so say methods that abstain, and nobody else in the window has said anything.
         backend: an OpenCV flow of `ovbench.flow.open.KINDS`, always computed by one thread.
         unconfirmed: what becomes of a pixel whose flow leaves the picture, or that the way back does not confirm
             (`ovbench.metrics.flow.occluded`). "stay": it is sought where it is, as in a plain vote. "drop": the
@@ -129,7 +131,7 @@ class FlowSegmenter(Segmenter):
         if self._scorer is not None:
             dtype = label_dtype(len(self.vocabulary))
             for carried in self._carried(self._scores(video), video, paths):
-                yield unused() if carried is None else _best(carried).astype(dtype)
+                yield unused() if carried is None else _best(carried, dtype)
             return
         seen = WindowView(video, self.before, self.after)
         for carried in self._carried(self.inner.segment(seen), video, paths):
@@ -160,11 +162,11 @@ class FlowSegmenter(Segmenter):
         """What the window's frames say about each pixel of the current one, nearest first; None: not wanted.
 
         `frames` are (H, W) label maps or (K, H, W) scores. Frames of another size than the current one say
-        nothing, nor does what lies beyond them.
+        nothing, nor does what lies beyond them. More of them than the video has are for the engine to name.
         """
         for index, (held, current) in enumerate(sliding(frames, self.before, self.after)):
             paths.forget(index - current)
-            if not video.wanted(index):
+            if index >= len(video) or not video.wanted(index):
                 yield None
                 continue
             now = held[current]
@@ -173,10 +175,10 @@ class FlowSegmenter(Segmenter):
                 path: Flow | None = None
                 for place_ in range(current + step, len(held) if step > 0 else -1, step):
                     away = place_ - current
-                    if held[place_].shape != now.shape:
+                    if index + away >= len(video) or held[place_].shape != now.shape:
                         break
                     path = paths.extend(path, index + away - step, index + away)
-                    if path.shape[:2] != now.shape[-2:]:
+                    if path is None or path.shape[:2] != now.shape[-2:]:
                         break  # label maps of a wrong size are for the engine to name
                     where, valid = landing(path)
                     fetched = np.take(held[place_].reshape(*now.shape[:-2], -1), where, axis=-1)
@@ -201,9 +203,12 @@ class _Paths:
         self._backend, self._video, self._unconfirmed = backend, video, unconfirmed
         self._flows: dict[tuple[int, int], Flow] = {}  # as the backend gives them
         self._hops: dict[tuple[int, int], Flow] = {}
+        self._sizes: dict[int, tuple[int, ...]] = {}
 
-    def extend(self, path: Flow | None, source: int, target: int) -> Flow:
-        """The path (None: it begins at `source`) and on to the neighbour `target`."""
+    def extend(self, path: Flow | None, source: int, target: int) -> Flow | None:
+        """The path (None: it begins at `source`) and on to the neighbour `target`; None where sizes differ."""
+        if self._size(source) != self._size(target):
+            return None
         if (source, target) not in self._hops:
             self._hops[source, target] = self._hop(source, target)
         hop = self._hops[source, target]
@@ -214,6 +219,11 @@ class _Paths:
         for flows in (self._flows, self._hops):
             for pair in [pair for pair in flows if min(pair) < first]:
                 del flows[pair]
+
+    def _size(self, index: int) -> tuple[int, ...]:
+        if index not in self._sizes:
+            self._sizes[index] = self._video.image(index).shape[:2]
+        return self._sizes[index]
 
     def _hop(self, source: int, target: int) -> Flow:
         """The flow to a neighbour; where it is not to be followed, 0 ("stay") or NaN."""
@@ -230,7 +240,14 @@ class _Paths:
 
     def _flow(self, source: int, target: int) -> Flow:
         if (source, target) not in self._flows:
-            self._flows[source, target] = self._backend.of(self._video, source, target)
+            try:
+                self._flows[source, target] = self._backend.of(self._video, source, target)
+            except TooSmall as error:
+                raise UserError(
+                    error.what,
+                    where=place(self._video, source),
+                    hint="--set flow_backend=farneback takes any size; so does the twin without motion, +vote",
+                ) from error
         return self._flows[source, target]
 
 
@@ -272,14 +289,18 @@ def _ones(carried: _Carried) -> NDArray[np.float32]:
     return carried.valid.astype(np.float32)
 
 
-def _best(carried: Sequence[_Carried]) -> NDArray[np.intp]:
-    """(H, W) argmax of the weighted sum of (K, H, W) scores."""
+def _best(carried: Sequence[_Carried], dtype: np.dtype[Any]) -> LabelMap:
+    """(H, W) argmax of the weighted sum of (K, H, W) scores, "other" where the sum is 0 for every class."""
     total = carried[0].values.astype(np.float32)
     for one in carried[1:]:
         weight = np.float32(one.weight)
         total += one.values * (weight if one.valid is None else weight * one.valid)
-    best: NDArray[np.intp] = total.argmax(0)
-    return best
+    best = total.argmax(0)
+    silent = np.take_along_axis(total, best[None], 0)[0] == 0
+    if silent.any():
+        silent[silent] = ~total[:, silent].any(0)
+    result: LabelMap = np.where(silent, other_of(dtype), best).astype(dtype)
+    return result
 
 
 def _scorer(inner: Segmenter) -> Scorer:

@@ -52,6 +52,14 @@ class Selection:
         """SHA-256 of the weights file, None without weights."""
         return None if self.weights is None else hash_file(self.weights)
 
+    @cached_property
+    def beside_sha256(self) -> dict[str, str | None]:
+        """SHA-256 of the files that the card names beside the weights, None for one that is not there."""
+        if self.weights is None:
+            return {}
+        files = {name: self.weights.parent / name for name in self.card.beside}
+        return {name: hash_file(path) if path.is_file() else None for name, path in files.items()}
+
 
 def select(
     name: str,

@@ -77,8 +77,24 @@ def test_opencv_keeps_its_number_of_threads_and_the_result(shifted):
 
 def test_pictures_that_are_too_small_are_named():
     pytest.importorskip("cv2")
-    with pytest.raises(UserError, match="4x4"):
-        open_backend(parse("dis")).of(ArrayVideo(np.zeros((2, 4, 4, 3), np.uint8)), 0, 1)
+    for size in ((4, 4), (7, 30), (11, 11)):
+        blank = ArrayVideo(np.zeros((2, *size, 3), np.uint8))
+        with pytest.raises(UserError, match="{}x{}".format(*size)) as caught:
+            open_backend(parse("dis")).of(blank, 0, 1)
+        assert "--flow farneback" in str(caught.value)
+        assert open_backend(parse("farneback")).of(blank, 0, 1).shape == (*size, 2)
+    for size in ((20, 8), (8, 12)):
+        blank = ArrayVideo(np.zeros((2, *size, 3), np.uint8))
+        assert open_backend(parse("dis")).of(blank, 0, 1).shape == (*size, 2)
+
+
+def test_pictures_of_two_sizes_are_named():
+    pytest.importorskip("cv2")
+    video = ArrayVideo([np.zeros((20, 20, 3), np.uint8), np.zeros((24, 20, 3), np.uint8)])
+    for kind in ("dis", "farneback"):
+        with pytest.raises(UserError, match="different sizes: 20x20 and 24x20") as caught:
+            open_backend(parse(kind)).of(video, 0, 1)
+        assert "farneback" not in str(caught.value)
 
 
 def test_without_opencv_the_extra_is_named(monkeypatch):

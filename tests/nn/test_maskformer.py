@@ -25,6 +25,8 @@ from ovbench.nn.maskformer import (
         ((640, 480), 512, 2048, (683, 512)),
         ((100, 1000), 512, 2048, (205, 2048)),
         ((512, 512), 512, 2048, (512, 512)),
+        ((1, 6000), 640, 2560, (1, 2560)),
+        ((6000, 1), 640, 2560, (2560, 1)),
     ],
 )
 def test_resized_shape(size: tuple[int, int], short: int, longest: int, expected: tuple[int, int]) -> None:
