@@ -26,6 +26,8 @@ def command(
     pack, verdicts = pack_runs(run_dirs, out, predictions=with_predictions, protocol=protocol, force=force)
     for verdict in verdicts:
         click.echo(f"packed  {verdict.line}")
+        for note in verdict.notes:
+            click.echo(f"    {note}")
     click.echo(
         f"{len(verdicts)} runs, {len(pack.files)} files, {out.stat().st_size / 1e6:.1f} MB, content {pack.content}"
     )

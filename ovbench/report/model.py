@@ -15,18 +15,13 @@ from ovbench.protocol.load import load_protocol, protocol_ids
 from ovbench.protocol.schema import Protocol
 from ovbench.stats.bootstrap import Sample
 from ovbench.store.pack import is_pack, unpacked
-from ovbench.store.record import damaged, of_another_version
 from ovbench.store.rundir import RunDir
 
-_NEEDED = ("protocol", "method", "videos")
+from .extent import limits
+from .sound import sound_manifest, sound_summary, sound_timing
 
 FEW_VIDEOS = 8
 """With fewer videos than this no interval means much (docs/statistics.md)."""
-_SUMMARY: dict[str, type] = {
-    **dict.fromkeys(("protocol", "convention", "scores", "temporal", "intervals", "counts"), dict),
-    "per_class": list,
-    "complete": bool,
-}
 
 
 @dataclass(frozen=True)
@@ -110,17 +105,11 @@ class Run:
             IntegrityError: a file in it is damaged.
         """
         folder = RunDir(folder_of(path))
-        manifest = folder.manifest()
-        absent = [key for key in _NEEDED if key not in manifest]
-        if absent:
-            raise IntegrityError(
-                f"the manifest lacks {', '.join(absent)}: no run of ours has written it",
-                where=folder.manifest_path,
-                hint="leave this folder out, or run again with --fresh",
-            )
+        manifest = sound_manifest(folder.manifest(), folder.manifest_path)
         waiting = unfinished and not folder.summary_path.is_file()
         summary = None if waiting else sound_summary(folder.summary(), folder.summary_path)
-        return cls(folder.path, manifest, summary, folder.timing())
+        timing = folder.timing()
+        return cls(folder.path, manifest, summary, timing and sound_timing(timing, folder.timing_path))
 
     @property
     def protocol(self) -> Mapping[str, Any]:
@@ -141,11 +130,16 @@ class Run:
         found = (self.method.get("options") or {}).get("profile") or resolved.get("profile")
         return str(found or (self.manifest.get("facts") or {}).get("profile") or "")
 
-    @property
+    @cached_property
     def partial(self) -> str | None:
-        """Why this is not a whole run by request, or None."""
-        found: str | None = self.manifest.get("partial")
-        return found
+        """Why this is not a whole run, or None; held against the protocol's own videos where these are known here.
+
+        Raises:
+            IntegrityError: a video that the protocol does not have.
+        """
+        protocol = installed_protocol(self.protocol)
+        stated: str | None = self.manifest.get("partial")
+        return stated if protocol is None else limits(self, protocol)
 
     @property
     def videos(self) -> tuple[str, ...]:
@@ -177,17 +171,6 @@ class Run:
     def sample(self, protocol: Protocol, convention: str | None = None) -> Sample:
         """The run as per-video sums, for intervals and paired tests; under the protocol's convention or another."""
         return run_sample(protocol, self.records, convention=convention)
-
-
-def sound_summary(summary: Mapping[str, Any], where: Path) -> Mapping[str, Any]:
-    """`summary` if it has the shape of ours; raises `IntegrityError` naming the file otherwise."""
-    absent = [key for key in _SUMMARY if key not in summary]
-    if absent and len(absent) < len(_SUMMARY):
-        raise of_another_version(where, f"it lacks {', '.join(absent)}")
-    wrong = [key for key, kind in _SUMMARY.items() if not isinstance(summary.get(key), kind)]
-    if wrong:
-        raise damaged(where, f"no summary of ours ({', '.join(wrong)})")
-    return summary
 
 
 def folder_of(path: str | Path) -> Path:
@@ -241,10 +224,20 @@ def required_protocol(
 
 def installed_protocol(wanted: Mapping[str, Any], path: str | None = None) -> Protocol | None:
     """The protocol that runs name, if this installation (or the file `path`) has the very same one."""
+    key = (str(wanted["id"]), str(wanted["hash"]))
+    if path is None and key in _installed:
+        return _installed[key]
     try:
-        protocol = load_protocol(path or str(wanted["id"]))
+        protocol = load_protocol(path or key[0])
     except OvbenchError:
         if path is not None:
             raise
         return None
-    return protocol if protocol.hash == wanted["hash"] else None
+    if protocol.hash != wanted["hash"]:
+        return None
+    if path is None:
+        _installed[key] = protocol
+    return protocol
+
+
+_installed: dict[tuple[str, str], Protocol] = {}

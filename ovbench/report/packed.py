@@ -3,39 +3,44 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ovbench.core.errors import IncompleteError, IntegrityError, UserError
-from ovbench.core.hashing import hash_json
+from ovbench.core.errors import IncompleteError, IntegrityError, OvbenchError, UserError
 from ovbench.core.types import RawMask
 from ovbench.datasets.scan import natural
 from ovbench.methods.labels import identity
+from ovbench.protocol.load import protocol_ids
+from ovbench.protocol.schema import Protocol
 from ovbench.store.masks import read_mask
 from ovbench.store.pack import SUFFIX, Pack, check_folder, is_pack, name_in_pack, unpacked, write_pack
-from ovbench.store.packread import MANIFEST
+from ovbench.store.packread import AGAIN, MANIFEST
 from ovbench.store.predictions import frames_on_disk
 from ovbench.store.rundir import RunDir
 
 from .export_place import new_file
+from .extent import check_extent, check_frames, unlisted
 from .find import open_runs
-from .model import Run, required_protocol
+from .model import Run, installed_protocol, required_protocol
 from .names import method_name
+from .stated import agree, check_key, check_statements
 from .verified import verify
-
-_FROM_THE_KEY = {"weights_sha256": "weights", "untrained": "untrained", "id": "method", "variant": "variant"}
-"""Facts about a method that its run key covers: name in the facts -> name in the key."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A run whose scores follow from its counts. `label_maps` of it were hashed (None: none were saved)."""
+    """A run whose scores follow from its counts. `label_maps` of it were hashed (None: none were saved).
+
+    `notes`: what could not be checked here.
+    """
 
     name: str
     run: Run
     label_maps: int | None
+    notes: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
@@ -95,51 +100,109 @@ def pack_runs(
     return pack, verdicts
 
 
-def verify_path(path: Path, protocol: str | None = None) -> tuple[Pack | None, list[Verdict]]:
+def verify_path(
+    path: Path, protocol: str | None = None, data_root: Path | None = None
+) -> tuple[Pack | None, list[Verdict]]:
     """Check a pack, its unpacked form, a run folder, or a folder that holds any of these.
+
+    Args:
+        data_root: the data set, for the list of videos of protocols that take all there are; no image is read.
 
     Returns:
         What the pack says of itself (None without one), and a verdict per run.
 
     Raises:
-        IntegrityError: a file is not the one that was packed, or a run is one that `verify_run` refuses.
+        IntegrityError: a file is not the one that was packed, or a run is one that `verify_run` refuses; nothing
+            is left unpacked then.
         IncompleteError: a run is not finished.
         UserError: there is nothing here, or a run of a protocol that is not here.
     """
     if path.is_file() and not is_pack(path) and path.name not in ("summary.json", "manifest.json"):
         raise UserError("this is no pack and no run", where=path, hint=f"packs end in {SUFFIX}")
-    folder = unpacked(path, again=True) if is_pack(path) else path
-    pack = check_folder(folder) if (folder / MANIFEST).is_file() else None
-    verdicts = [verify_run(run, protocol) for run in _runs([folder])]
-    if pack is not None:
-        by_folder = {v.run.path.name: v for v in verdicts}
-        for name, stated in pack.runs.items():
-            if name not in by_folder:
-                raise IntegrityError(f"'{name}' holds no run", where=path)
-            _compare(path, f"{MANIFEST} says of '{name}'", stated, _facts(by_folder[name].run, None))
-    return pack, verdicts
+    folders: dict[Path, Path] = {}  # unpacked -> archive
+    try:
+        for archive in _archives(path):
+            folders.setdefault(unpacked(archive, again=True), archive)
+        folder = next(iter(folders)) if is_pack(path) else path
+        packs = {f: check_folder(f) for f in (folder, *folders) if (f / MANIFEST).is_file()}
+        verdicts = [verify_run(run, protocol, data_root) for run in _runs([folder])]
+        for top, pack in packs.items():
+            _check_stated(top, pack, verdicts)
+    except OvbenchError as error:
+        for left in folders:
+            shutil.rmtree(left, ignore_errors=True)
+        raise _of_archive(error, folders) from error
+    return packs.get(folder), verdicts
 
 
-def verify_run(run: Run, protocol: str | None = None) -> Verdict:
-    """Check one finished run: its key, what it says of its method, its records, every score, its label maps.
+def verify_run(run: Run, protocol: str | None = None, data_root: Path | None = None) -> Verdict:
+    """Check one finished run: its key, what it says of itself, its videos, records, every score, its label maps.
 
     Raises:
         IntegrityError: naming what does not fit.
         UserError: its protocol is not here.
     """
     assert run.summary is not None
-    _check_key(run)
     for what in ("method", "protocol"):
-        _compare(run.path, f"summary.json says of the {what}", run.summary[what], run.manifest[what])
-    rules = required_protocol(run.protocol, protocol, run.path, "verify")
+        _compare(
+            run.path, f"summary.json says of the {what}", run.summary.get(what) or {}, run.manifest[what]
+        )
+    check_key(run)
+    rules = _protocol(run, protocol)
+    unchecked = check_statements(run, rules)
+    check_extent(run, rules, data_root)
     extra = sorted(RunDir(run.path).finished().difference(run.videos))
     if extra:
         raise IntegrityError(
             f"{len(extra)} records are of no video of this run, first: '{extra[0]}'", where=run.path
         )
     verify(run, rules)
-    name = method_name(run.method, run.manifest.get("options", {}).get("given"))
-    return Verdict(name, run, _check_label_maps(run))
+    check_frames(run, rules, data_root)
+    maps = _check_label_maps(run)
+    notes = (unchecked, unlisted(run, rules, data_root))
+    name = method_name(run.method, (run.manifest.get("options") or {}).get("given"))
+    return Verdict(name, run, maps, tuple(note for note in notes if note))
+
+
+def _archives(path: Path) -> list[Path]:
+    """The packs that a path means: itself, or those below it."""
+    if not path.is_dir():
+        return [path] if is_pack(path) else []
+    return sorted(p for p in path.rglob(f"*{SUFFIX}") if is_pack(p))
+
+
+def _of_archive(error: OvbenchError, folders: Mapping[Path, Path]) -> OvbenchError:
+    """An error in something unpacked as one of the archive that it comes from."""
+    for folder, archive in folders.items():
+        if error.where is not None and Path(error.where).is_relative_to(folder):
+            member = Path(error.where).relative_to(folder).as_posix()
+            where = str(archive) if member == "." else f"{archive}: {member}"
+            hint = AGAIN if isinstance(error, IntegrityError) else error.hint
+            return type(error)(error.what, where=where, hint=hint)
+    return error
+
+
+def _check_stated(folder: Path, pack: Pack, verdicts: Sequence[Verdict]) -> None:
+    """That the runs are those that `pack.json` names, and what it says of them."""
+    by_name = {v.run.path.name: v for v in verdicts if v.run.path.parent == folder}
+    for name, stated in pack.runs.items():
+        if name not in by_name:
+            raise IntegrityError(f"'{name}' holds no run", where=folder)
+        true = _facts(by_name[name].run, by_name[name].label_maps is not None)
+        _compare(folder, f"{MANIFEST} says of '{name}'", stated, true)
+
+
+def _protocol(run: Run, path: str | None) -> Protocol:
+    """The run's protocol; `IntegrityError` where it has the hash of another one that is here."""
+    if path is None and str(run.protocol["id"]) not in protocol_ids():
+        for known in protocol_ids():
+            if installed_protocol({"id": known, "hash": run.protocol["hash"]}) is not None:
+                raise IntegrityError(
+                    f"the manifest says of the protocol that id is {str(run.protocol['id'])[:60]!r}; "
+                    f"its hash is that of '{known}'",
+                    where=run.path / "manifest.json",
+                )
+    return required_protocol(run.protocol, path, run.path, "verify")
 
 
 def _runs(folders: Sequence[Path]) -> list[Run]:
@@ -154,9 +217,9 @@ def _runs(folders: Sequence[Path]) -> list[Run]:
     return runs
 
 
-def _facts(run: Run, predictions: bool | None) -> dict[str, Any]:
-    """What a pack says about a run; None: without a word about label maps."""
-    facts: dict[str, Any] = {
+def _facts(run: Run, predictions: bool) -> dict[str, Any]:
+    """What a pack says about a run."""
+    return {
         "method": run.method["id"],
         "variant": run.method.get("variant", ""),
         "protocol": dict(run.protocol),
@@ -164,43 +227,13 @@ def _facts(run: Run, predictions: bool | None) -> dict[str, Any]:
         "videos": len(run.videos),
         "partial": run.partial,
         "untrained": bool(run.method.get("untrained")),
+        "label_maps": predictions,
     }
-    return facts if predictions is None else {**facts, "label_maps": predictions}
 
 
-def _check_key(run: Run) -> None:
-    """The run key is the hash of its parts, and the manifest says nothing about the method that they do not."""
-    manifest = run.manifest
-    parts, key = manifest.get("key"), manifest.get("run_key")
-    if not isinstance(parts, Mapping) or hash_json(parts) != key:
-        raise IntegrityError(
-            "the run key is not the hash of what the manifest says it was made from",
-            where=run.path / "manifest.json",
-            hint="somebody has edited the manifest",
-        )
-    stated = {name: parts.get(inner) for name, inner in _FROM_THE_KEY.items()}
-    _compare(run.path, "the manifest says of the method", run.method, stated, subset=True)
-    _compare(
-        run.path,
-        "the manifest says of the protocol",
-        run.protocol,
-        {"hash": parts.get("protocol")},
-        subset=True,
-    )
-    if manifest.get("frames") != parts.get("frames"):
-        raise IntegrityError("the manifest names another number of frames than its key", where=run.path)
-
-
-def _compare(
-    where: Path, what: str, stated: Mapping[str, Any], true: Mapping[str, Any], subset: bool = False
-) -> None:
-    names = true if subset else {*true, *stated}.difference(() if "label_maps" in true else ("label_maps",))
-    for name in sorted(names):
-        if stated.get(name) != true.get(name):
-            raise IntegrityError(
-                f"{what} that {name} is {str(stated.get(name))[:60]!r}; it is {str(true.get(name))[:60]!r}",
-                where=where,
-            )
+def _compare(where: Path, what: str, stated: Mapping[str, Any], true: Mapping[str, Any]) -> None:
+    """Raise `IntegrityError` unless both say the same, and neither says more."""
+    agree(where, what, stated, {**dict.fromkeys(stated), **true})
 
 
 def _check_label_maps(run: Run) -> int | None:
@@ -208,8 +241,18 @@ def _check_label_maps(run: Run) -> int | None:
     folder, total = RunDir(run.path), 0
     if not folder.predictions_path.is_dir():
         return None
+    extra = sorted({p.name for p in folder.predictions_path.iterdir()}.difference(run.videos))
+    if extra:
+        raise IntegrityError(
+            f"label maps of no video of this run: '{extra[0]}'", where=folder.predictions_path / extra[0]
+        )
     for record in folder.iterate(run.videos):
-        frames = frames_on_disk(folder.predictions_path / record.video_id)
+        below = folder.predictions_path / record.video_id
+        frames = frames_on_disk(below)
+        files = [*below.iterdir()] if below.is_dir() else []
+        for path in files:
+            if path.is_symlink() or path not in frames.values():
+                raise IntegrityError("this is no label map of ours", where=path)
         digest = hashlib.sha256()
         for name in sorted(frames, key=natural):
             digest.update(identity(_label_map(frames[name])))

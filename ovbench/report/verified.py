@@ -12,6 +12,7 @@ from ovbench.metrics.score import summarize
 from ovbench.protocol.schema import Protocol
 from ovbench.store.rundir import RunDir
 
+from .extent import limits
 from .model import Run
 
 SLACK = 1e-9
@@ -38,7 +39,7 @@ def verify(run: Run, protocol: Protocol) -> None:
     assert run.summary is not None
     if vars(run).get(_HELD) == protocol.hash:  # a page and its figures ask again and again
         return
-    derived = summarize(protocol, run.records, {}, partial=run.partial, expected_videos=run.videos)
+    derived = summarize(protocol, run.records, {}, partial=limits(run, protocol), expected_videos=run.videos)
     stated, ours = _alike(run.summary, json.loads(json.dumps(derived)))
     found = _difference(stated, ours, "")
     if found is not None:

@@ -23,17 +23,19 @@ ROOM, MOST_GROWTH = 64 << 20, 200
 """What a pack may hold unpacked: so many bytes, and beyond them so many times its own size (records shrink to a
 tenth). A bomb grows a thousandfold."""
 
+LONGEST_NAME, LONGEST_PATH = 255, 1000
+
 _INSIDE = re.compile(
     r"[^/]+/(manifest\.json|summary\.json|timing\.json|records/[^/]+\.json|predictions/[^/]+/[^/]+\.png)"
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_AGAIN = "get the pack again from who made it"
+AGAIN = "get the pack again from who made it"
 
 Files = dict[str, dict[str, Any]]
 Runs = dict[str, dict[str, Any]]
 
 
-def refuse(where: object, what: str, hint: str = _AGAIN) -> NoReturn:
+def refuse(where: object, what: str, hint: str = AGAIN) -> NoReturn:
     """Raise the `IntegrityError` of a pack that is not as we write them."""
     raise IntegrityError(what, where=where, hint=hint)
 
@@ -61,7 +63,7 @@ def members(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]
                 )
             yield archive, listed
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise IntegrityError(f"the pack is damaged: {error}", where=path, hint=_AGAIN) from error
+        raise IntegrityError(f"the pack is damaged: {error}", where=path, hint=AGAIN) from error
 
 
 def read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
@@ -100,6 +102,7 @@ def checked_index(
     folders = {name.partition("/")[0] for name in files}
     if folders != set(runs) or not all(isinstance(facts, dict) for facts in runs.values()):
         refuse(where, f"{MANIFEST} lists files of other runs than it names")
+    _check_label_maps(where, files, runs)
     if listed is not None:
         names = {info.filename for info in listed[1:]}
         for name in sorted(names ^ set(files)):
@@ -115,10 +118,33 @@ def check_name(where: object, name: str) -> None:
     if ".." in parts:
         refuse(where, f"the path {name!r} leaves the folder ('..'): refused")
     odd = any(not part.isprintable() or part in ("", ".") or part.startswith(".") for part in parts)
-    if odd or PurePosixPath(name).as_posix() != name or len(name) > 1000:
+    if odd or PurePosixPath(name).as_posix() != name or _too_long(parts):
         refuse(where, f"the path {name!r} is not one that a pack holds")
     if name != MANIFEST and not _INSIDE.fullmatch(name):
         refuse(where, f"the file {name!r} does not belong to a run")
+
+
+def _too_long(parts: list[str]) -> bool:
+    """Longer than file systems take names, in bytes."""
+    sizes = [len(part.encode()) for part in parts]
+    return max(sizes) > LONGEST_NAME or sum(sizes) > LONGEST_PATH
+
+
+def _check_label_maps(where: object, files: Mapping[str, Any], runs: Mapping[str, Any]) -> None:
+    """Label maps belong to videos with a record, and are there where `pack.json` says so."""
+    packed = set()
+    for name in files:
+        run, kind, *rest = name.split("/")
+        if kind == "predictions":
+            packed.add(run)
+            if f"{run}/records/{rest[0]}.json" not in files:
+                refuse(where, f"the file {name!r} is a label map of a video that the run does not have")
+    for run, facts in runs.items():
+        if facts.get("label_maps", run in packed) != (run in packed):
+            there = "holds label maps" if run in packed else "holds no label maps"
+            refuse(
+                where, f"{MANIFEST} says of '{run}' that label_maps is {facts['label_maps']!r}; it {there}"
+            )
 
 
 def _check_member(path: Path, info: zipfile.ZipInfo, seen: set[str]) -> None:
@@ -158,4 +184,4 @@ def _parsed(where: Path, data: bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"{MANIFEST} is no JSON: {error}", where=where, hint=_AGAIN) from error
+        raise IntegrityError(f"{MANIFEST} is no JSON: {error}", where=where, hint=AGAIN) from error

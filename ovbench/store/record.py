@@ -10,6 +10,9 @@ from typing import Any
 
 from ovbench.core.errors import IntegrityError
 
+_DEEPEST = 32
+_LARGEST = 1 << 63
+
 
 @dataclass(frozen=True)
 class Record:
@@ -57,7 +60,9 @@ class Record:
 
 def read_record(path: Path) -> Record:
     """Read a record file; raises `IntegrityError` when it is damaged or stands under another name."""
-    record = Record.from_json(read_json(path), path)
+    value = read_json(path)
+    check_plain(value, path)
+    record = Record.from_json(value, path)
     if record.video_id != path.stem:
         raise damaged(path, f"it is the record of video '{record.video_id}'")
     return record
@@ -67,8 +72,28 @@ def read_json(path: Path) -> Any:
     """A JSON file that we wrote; raises `IntegrityError` when it does not parse."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # deep nesting is no ValueError
         raise damaged(path, f"not JSON: {error}") from error
+
+
+def check_plain(tree: Any, where: object) -> None:
+    """Raise `IntegrityError` for what no file of ours holds: deep nesting, numbers that are none or beyond 64 bits."""
+    waiting = [(tree, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > _DEEPEST:
+            raise damaged(where, "it is nested more deeply than ours are")
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else (value,)
+        kinds = set(map(type, inner))
+        numbers = [v for v in inner if type(v) in (int, float)] if kinds & {int, float} else ()
+        if (
+            numbers
+            and not -_LARGEST <= min(numbers) <= max(numbers) < _LARGEST
+            or any(v != v for v in numbers)
+        ):
+            raise damaged(where, "it holds a number that is none, or beyond 64 bits")
+        if kinds & {dict, list}:
+            waiting += [(v, depth + 1) for v in inner if isinstance(v, dict | list)]
 
 
 def of_another_version(path: object, reason: str) -> IntegrityError:

@@ -17,6 +17,9 @@ from .record import Record, damaged, read_json, read_record
 _OURS = ("manifest.json", "summary.json", "timing.json", LOCK_NAME)
 _OUR_FOLDERS = ("records", "predictions")
 
+FORMAT = 1
+"""Of a run folder, in its manifest. Raised when the meaning of a file in it changes."""
+
 
 class RunDir:
     """The folder of one run.
@@ -52,7 +55,7 @@ class RunDir:
                 where=self.path,
                 hint="give a folder that `ovbench run` or `ovbench score` has written (--out)",
             )
-        return dict(read_json(self.manifest_path))
+        return _table(self.manifest_path)
 
     def summary(self) -> dict[str, Any]:
         """The summary; raises `IncompleteError` when the run is not finished."""
@@ -63,14 +66,11 @@ class RunDir:
                 where=self.path,
                 hint="run the same command again; it goes on where it stopped",
             )
-        found = read_json(self.summary_path)
-        if not isinstance(found, dict):
-            raise damaged(self.summary_path, "it is no JSON object")
-        return found
+        return _table(self.summary_path)
 
     def timing(self) -> dict[str, Any] | None:
         """Speed and memory, or None where they are not there."""
-        return dict(read_json(self.timing_path)) if self.timing_path.is_file() else None
+        return _table(self.timing_path) if self.timing_path.is_file() else None
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         write_json(self.manifest_path, manifest)
@@ -95,7 +95,10 @@ class RunDir:
         return {p.stem for p in self.records_path.glob("*.json") if not p.name.startswith(".")}
 
     def record(self, video_id: str) -> Record | None:
-        """The record of a video, None where it has none."""
+        """The record of a video, None where it has none; raises `IntegrityError` for a link or a damaged one."""
+        path = self.records_path / f"{check_id('video', video_id)}.json"
+        if path.is_symlink():  # it may lead anywhere, and what it leads to is packed by nobody
+            raise damaged(path, "it is a link, not a file of ours")
         path = self.record_path(video_id)
         return read_record(path) if path.is_file() else None
 
@@ -147,6 +150,13 @@ class RunDir:
         for folder in (self.predictions_path, self.records_path):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def _table(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise damaged(path, "it is no JSON object")
+    return found
 
 
 def _remove(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -12,17 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pack_cases import LIMITS, call, forged, in_json
 
 from ovbench.cli.main import _run
 from ovbench.core.hashing import hash_json
-
-LIMITS = ("--protocol", "world-27-9", "--videos", "2", "--frames", "6", "--jobs", "1")
-
-
-def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    code = _run([str(a) for a in arguments])
-    caught = capsys.readouterr()
-    return code, caught.out, caught.err
 
 
 @pytest.fixture(scope="module")
@@ -39,35 +31,6 @@ def pack(runs: Path, tmp_path: Path) -> Path:
     out = tmp_path / "random.zip"
     assert _run(["pack", str(runs / "random"), "--with-predictions", "--out", str(out)]) == 0
     return out
-
-
-def forged(pack: Path, change: Callable[[Path], object]) -> Path:
-    """The pack with its files changed, and every hash in it made right again."""
-    folder = pack.parent / "forged"
-    shutil.rmtree(folder, ignore_errors=True)
-    with zipfile.ZipFile(pack) as archive:
-        archive.extractall(folder)
-        order = archive.namelist()
-    change(folder / "random")
-    index = json.loads((folder / "pack.json").read_text())
-    for name, stated in index["files"].items():
-        data = (folder / name).read_bytes()
-        stated.update(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-    (folder / "pack.json").write_text(json.dumps(index))
-    out = pack.with_name("forged.zip")
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in order:
-            archive.write(folder / name, name)
-    return out
-
-
-def in_json(name: str, change: Callable[[Any], object]) -> Callable[[Path], object]:
-    def apply(run: Path) -> None:
-        value = json.loads((run / name).read_text())
-        change(value)
-        (run / name).write_text(json.dumps(value))
-
-    return apply
 
 
 def a_count(record: Any) -> None:
