@@ -65,7 +65,12 @@ def hostile_runs(folder: Path) -> tuple[Path, list[Path]]:
     return protocol, folders
 
 
-def hostile_page(folder: Path) -> Path:
-    """The report of `hostile_runs`."""
-    protocol, folders = hostile_runs(folder)
-    return write_report(open_runs(folders), folder / "report.html", Options(protocol=str(protocol)))
+def hostile_page(base: Path) -> tuple[Path, list[Path], Path]:
+    """Protocol and folders of `hostile_runs` and their report, made once below `base`; nobody may change them."""
+    folder = base / "hostile"
+    out = folder / "report.html"
+    if not out.is_file():
+        protocol, folders = hostile_runs(folder)
+        write_report(open_runs(folders), out, Options(protocol=str(protocol)))
+    runs = [folder / "runs" / method for method in (*METHODS, WITHOUT_MAPS)]
+    return folder / "protocol" / "odd-names.toml", runs, out

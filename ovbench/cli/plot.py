@@ -23,7 +23,11 @@ _KINDS = "\b\nKinds:\n" + "\n".join(f"  {kind:<12} {line}" for kind, (_, line) i
     help="A paper's column (3.3 in), its page (6.9 in), or what the kind needs.",
 )  # fmt: skip
 @click.option("--dpi", type=click.IntRange(50, 1200), default=300, show_default=True, help="Of PNG files.")
-@click.option("--protocol", help="Path of your own protocol, where the runs were made with one.")
+@click.option(
+    "--protocol",
+    help="Path of your own protocol, where the runs were made with one; vocabulary: also a folder of them.",
+)
+@click.option("--profile", help="Of methods with several networks under one name, only this one.")
 @click.option(
     "--group", default="auto", help="per-class, difference: unseen (default), seen, all, or a group's name."
 )
@@ -52,6 +56,7 @@ def command(
     width: str,
     dpi: int,
     protocol: str | None,
+    profile: str | None,
     group: str,
     score: str | None,
     each_seed: bool,
@@ -69,6 +74,7 @@ def command(
     from ovbench.core.errors import unknown
     from ovbench.report.figures import Options, draw
     from ovbench.report.figures.files import checked, save
+    from ovbench.report.figures.style import undrawable
     from ovbench.report.find import open_runs
 
     if kind not in FIGURES:
@@ -83,9 +89,14 @@ def command(
         score=score,
         window=window,
         protocol=protocol,
+        profile=profile,
         video=video,
         row=row,
         data_root=data_root,
     )
-    for path in save(draw(kind, open_runs(run_dirs), options), target, dpi=dpi):
+    figure = draw(kind, open_runs(run_dirs), options)
+    boxes = undrawable(figure)
+    if boxes:
+        click.echo(boxes, err=True)
+    for path in save(figure, target, dpi=dpi):
         click.echo(path)

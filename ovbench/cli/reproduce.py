@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,11 @@ _ROW = "METHOD=FILE"
     type=click.Path(path_type=Path),
     help="world: put the table between the marks <!-- world-table --> and <!-- /world-table --> of a text file.",
 )
+@click.option(
+    "--profile",
+    metavar="NAME",
+    help="table1, table2: of methods with several networks under one name (paper, release), only this one.",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), help="Worker processes; default: the usable cores.")
 @click.option(
@@ -70,6 +76,7 @@ def command(
     videos: int | None,
     steps: int | None,
     texts: tuple[Path, ...],
+    profile: str | None,
     device: str,
     jobs: int | None,
     threads: int,
@@ -77,9 +84,10 @@ def command(
 ) -> None:
     """Print a published table (table1, table2, table3) beside what was measured: difference and interval.
 
-    Collects runs from RUN_DIRs (default: all below ./runs; with --world the records that come with ovbench). With
-    --run it runs what can be run; stopped at any moment, the same command goes on. Rows without weights or data are
-    shown as MISSING with the reason and the command that would fill them, and the exit code is then 3.
+    Collects runs from RUN_DIRs (default: all below ./runs; with --world the records that come with ovbench, and for
+    rows without any those below ./runs). With --run it runs what can be run; stopped at any moment, the same command
+    goes on. Rows without weights or data are shown as MISSING with the reason and the command that would fill them,
+    and the exit code is then 3.
 
     TABLE can also be "world": the leaderboard of all methods on the embedded world, from the records in
     results/world. With --run it is made again below --out, and what differs from the records is said: about 60
@@ -92,9 +100,10 @@ def command(
 
     tables = [name for name in FILES if name.startswith("table")]
     if table == "world":
-        for name, given in (("RUN_DIR", run_dirs), ("--data-root", data_root), ("--weights", weights)):
-            if given:
-                raise UserError(f"the leaderboard of the world takes no {name}")
+        _refuse(
+            "the leaderboard of the world",
+            {"RUN_DIR": run_dirs, "--data-root": data_root, "--weights": weights, "--profile": profile},
+        )
         asked = Making(running, out, _words(rows), _seeds(seeds), videos, steps, device, jobs, threads)
         leaderboard(asked, texts, form)
         return
@@ -111,9 +120,24 @@ def command(
         threads=threads,
     )
     if table == "table3":
+        _refuse(
+            "table3",
+            {"RUN_DIR": run_dirs, "--weights": weights, "--profile": profile},
+            "name its folder with --out",
+        )
         _ablation(world, running, out, _count(seeds), means, form)
     else:
-        _results(table, run_dirs, world, running, out, means, form)
+        _refuse(table, {"--seeds": seeds})
+        _results(table, run_dirs, world, running, out, means, form, profile)
+
+
+def _refuse(what: str, given: Mapping[str, object], hint: str | None = None) -> None:
+    """Raise `UserError` for an option that would be ignored."""
+    from ovbench.core.errors import UserError
+
+    for name, value in given.items():
+        if value:
+            raise UserError(f"{what} takes no {name}", hint=hint)
 
 
 def _words(given: str | None) -> tuple[str, ...]:
@@ -153,41 +177,68 @@ def _results(
     out: Path | None,
     means: Means,
     form: str,
+    profile: str | None,
 ) -> None:
     """Tables I and II."""
-    from ovbench.core.errors import IncompleteError, UserError
-    from ovbench.core.paths import room
+    from ovbench.core.errors import IncompleteError
     from ovbench.engine.reproduce import check_weights, run_rows
+    from ovbench.report.find import RUNS
     from ovbench.report.reproduce import build, setting
     from ovbench.report.reproduce_formats import write
 
     asked = setting(table, world)
     check_weights(means, asked.methods)
-    folder = out or Path("runs", "reproduce", f"{table}-world" if world else table)
+    folder = out or RUNS / "reproduce" / (f"{table}-world" if world else table)
     failed: dict[str, str] = {}
+    otherwise: list[Path] = []
     if running:
-        failed = run_rows(asked.methods, asked.protocol.id, folder, means)
+        failed = run_rows(asked.methods, asked.protocol.id, folder, means, trained=asked.trained)
         folders = [folder, *run_dirs]
     elif run_dirs or out:
-        folders = [*run_dirs, *([out] if out else [])]
-        for path in folders:
-            if not path.exists():
-                raise UserError(
-                    "there is no such file or folder", where=path, hint="name folders of runs, or none"
-                )
+        folders = _existing([*run_dirs, *([out] if out else [])])
     else:
-        folders = [room("results") / "world" / asked.protocol.id if world else Path("runs")]
-    found = build(asked, folders, means, failed)
+        folders = [_kept(asked.protocol.id)] if world else [RUNS]
+        otherwise = [RUNS] if world else []
+    into = folder if running or out else _below(run_dirs)
+    found = build(asked, folders, means, failed, otherwise=otherwise, profile=profile, into=into)
     click.echo(write(found, form))
     if found.missing:
         rows = sum(not line.absent for line in found.lines)
+        nothing = (
+            f"no records of {asked.protocol.id} come with ovbench; "
+            if otherwise and not folders[0].is_dir()
+            else ""
+        )
         raise IncompleteError(
-            f"{found.missing} of {rows} rows have no measurement",
-            where=", ".join(map(str, folders)),
+            f"{nothing}{found.missing} of {rows} rows have no measurement",
+            where=", ".join(map(str, [*folders, *otherwise])),
             hint="the footnotes say why and give the command for each"
             if running
             else f"ovbench reproduce {table}{' --world' if world else ''} --run does what can be done here",
         )
+
+
+def _kept(protocol_id: str) -> Path:
+    """The folder of the records of a protocol of the world that come with ovbench."""
+    from ovbench.core.paths import room
+
+    return room("results") / "world" / protocol_id
+
+
+def _existing(folders: list[Path]) -> list[Path]:
+    from ovbench.core.errors import UserError
+
+    for path in folders:
+        if not path.exists():
+            raise UserError(
+                "there is no such file or folder", where=path, hint="name folders of runs, or none"
+            )
+    return folders
+
+
+def _below(run_dirs: tuple[Path, ...]) -> Path | None:
+    """A folder among those named that can take more runs, so that naming the same folders again finds them."""
+    return next((path for path in run_dirs if path.is_dir() and not (path / "manifest.json").is_file()), None)
 
 
 def _ablation(world: bool, running: bool, out: Path | None, seeds: int, means: Means, form: str) -> None:

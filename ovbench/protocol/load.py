@@ -49,14 +49,19 @@ def load_protocol(id_or_path: str) -> Protocol:
     Raises:
         UserError: no such protocol, or a mistake in it (naming file, key and allowed values).
     """
+    return read_protocol(protocol_path(id_or_path))
+
+
+def protocol_path(id_or_path: str) -> Path:
+    """The file that `load_protocol` reads; raises `UserError` for an unknown id."""
     if id_or_path.endswith(".toml"):
-        return read_protocol(Path(id_or_path))
+        return Path(id_or_path)
     own = room("protocols") / f"{id_or_path}.toml"
     # A broken plug-in must not keep anybody from our own protocols, hence these come first.
     path = own if own.parent == room("protocols") and own.is_file() else _files().get(id_or_path)
     if path is None:
         raise unknown("protocol", id_or_path, _files())
-    return read_protocol(path)
+    return path
 
 
 def read_protocol(path: Path) -> Protocol:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,7 +10,8 @@ from typing import Any
 from ovbench.core.errors import unknown
 
 from .ablation_model import AblationTable, Gap, Line
-from .grids import GAP, PREAMBLE, aligned, booktabs, html_table, markdown_lines
+from .grids import GAP, aligned, csv_text, html_table, markdown_lines
+from .latex import PREAMBLE, booktabs
 from .model import Cell
 
 
@@ -111,19 +110,17 @@ _GAP = ("effect", "low", "high", "videos.low", "videos.high", "p", "p_adjusted",
 
 def _csv(table: AblationTable) -> str:
     """One line per row; a score's mean, limits and deviation in columns of their own, then the difference to full."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     scores = [f"{key}.{part}" for key in table.columns for part in _PARTS]
     gaps = [f"{name}.{part}" for name in ("gap", "step") for part in _GAP]
-    writer.writerow([*table.facts, *_LINE, *scores, *gaps, "missing", "remark"])
+    rows: list[list[object]] = [[*table.facts, *_LINE, *scores, *gaps, "missing", "remark"]]
     for line in table.lines:
         facts = ["" if v is None else v for v in table.facts.values()]
         about = [_plain(getattr(line, name)) for name in _LINE]
         cells = [line.cells.get(key, Cell()) for key in table.columns]
         numbers = [_plain(getattr(cell, part)) for cell in cells for part in _PARTS]
         differences = [*_gap_values(line.gap), *_gap_values(line.step)]
-        writer.writerow([*facts, *about, *numbers, *differences, "; ".join(line.missing), line.remark])
-    return stream.getvalue().rstrip("\n")
+        rows.append([*facts, *about, *numbers, *differences, "; ".join(line.missing), line.remark])
+    return csv_text(rows)
 
 
 def _gap_values(gap: Gap | None) -> list[object]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -13,7 +11,7 @@ from ovbench.stats.power import MOST
 
 from .compare import THIN, Comparison
 from .explain_model import plural
-from .grids import GAP, aligned, markdown_lines
+from .grids import GAP, aligned, csv_text, markdown_lines
 
 _CSV = ("kind", "name", "group", "a", "b", "effect", "low", "high", "p", "p_adjusted", "verdict", "needed")
 _CSV_SUPPORT = ("videos", "pixel_share", "run_a", "run_b")
@@ -104,20 +102,18 @@ def _markdown_of_one(c: Comparison) -> str:
 
 
 def _csv(comparisons: Sequence[Comparison]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*_CSV, *_CSV_SUPPORT])
+    rows: list[list[object]] = [[*_CSV, *_CSV_SUPPORT]]
     for c in comparisons:
         runs = [c.a, c.b]
         for s in c.scores:
             numbers = (s.a, s.b, s.effect, s.low, s.high, s.p, s.p_adjusted)
             last = [s.verdict, "" if s.needed is None else s.needed, c.videos, ""]
-            writer.writerow(["score", s.key, "", *map(_plain, numbers), *last, *runs])
+            rows.append(["score", s.key, "", *map(_plain, numbers), *last, *runs])
         for k in c.classes:
             numbers = (k.a, k.b, k.effect, None, None, None, None)
             last = ["", "", k.videos, _plain(k.share)]
-            writer.writerow(["class", k.name, k.group, *map(_plain, numbers), *last, *runs])
-    return stream.getvalue().rstrip("\n")
+            rows.append(["class", k.name, k.group, *map(_plain, numbers), *last, *runs])
+    return csv_text(rows)
 
 
 def _json(comparisons: Sequence[Comparison]) -> str:

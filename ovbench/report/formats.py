@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,7 +10,8 @@ from typing import Any
 from ovbench.core.errors import unknown
 
 from .emphasis import NOTE, emphasis
-from .grids import GAP, PREAMBLE, aligned, booktabs, html_table, markdown_lines
+from .grids import GAP, aligned, csv_text, html_table, markdown_lines
+from .latex import PREAMBLE, booktabs
 from .model import Cell, Column, Row, Table
 
 _LONG = 12  # longest part of a heading that stays on one line
@@ -144,15 +143,13 @@ def _csv(tables: Sequence[Table]) -> str:
         *of_groups,
         *(key if part == "value" else f"{key}.{part}" for key, part in used),
     ]
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(head)
+    lines: list[list[object]] = [list(head)]
     for table in tables:
         for row in table.rows:
             counts = _counts(table, groups)
             facts = [*_facts(table, row), *([row.group] if grouped else [])]
-            writer.writerow([*facts, *counts, *(_plain_number(row.cell(k), p) for k, p in used)])
-    return stream.getvalue().rstrip("\n")
+            lines.append([*facts, *counts, *(_plain_number(row.cell(k), p) for k, p in used)])
+    return csv_text(lines)
 
 
 def _facts(table: Table, row: Row) -> list[object]:

@@ -1,4 +1,4 @@
-"""Headings and cells as strings, laid out: for a terminal, Markdown, LaTeX (booktabs) and HTML.
+"""Headings and cells as strings, laid out: for a terminal, Markdown, HTML and CSV; `latex` does LaTeX.
 
 Every layout takes `head` (titles), `body` (rows of cells) and notes; the second column (names) goes to the left, the
 others to the right. `sections` {row number: heading} puts a heading above that row. `emphasis` has the shape of
@@ -7,10 +7,12 @@ others to the right. `sections` {row number: heading} puts a heading above that 
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 GAP = "-"
 """Stands where there is no value."""
@@ -58,101 +60,34 @@ def markdown_lines(head: Sequence[str], body: Grid, sections: Mapping[int, str] 
     return "\n".join([line(head), rule, *rows])
 
 
-PREAMBLE = "% needs \\usepackage{booktabs} and \\usepackage{graphicx}"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def booktabs(
-    title: str,
-    head: Sequence[str],
-    body: Grid,
-    notes: Sequence[str],
-    emphasis: Grid | None = None,
-    sections: Mapping[int, str] | None = None,
-) -> str:
-    """A LaTeX table over both columns of a page.
+def safe_cell(value: object) -> object:
+    """A cell of a CSV file that no spreadsheet takes for a formula: such text gets an apostrophe in front.
 
-    An interval goes below its value; a table that is still wider than the page is scaled down to it.
+    Numbers, texts that are one, and a sign alone stay as they are; None becomes an empty cell.
+
+    >>> safe_cell("=1+1"), safe_cell("-1.2"), safe_cell(-1.2), safe_cell("- wall")
+    ("'=1+1", '-1.2', -1.2, "'- wall")
     """
-    columns = "rl" + "r" * (len(head) - 2)
-    rows = []
-    for number, cells in enumerate(body):
-        if number in (sections or {}):
-            above = "\\midrule\n" if number else ""
-            rows.append(
-                f"{above}\\multicolumn{{{len(head)}}}{{l}}{{\\emph{{{tex(str((sections or {})[number]))}}}}} \\\\"
-            )
-        marks = emphasis[number] if emphasis else [""] * len(cells)
-        row = " & ".join(_tex_cell(c, m) for c, m in zip(cells, marks, strict=True)) + " \\\\"
-        rows.append(row + ("\\addlinespace[3pt]" if "{tabular}" in row else ""))
-    below = " ".join(tex(note) for note in notes)
-    return "\n".join(
-        [
-            "\\begin{table*}",
-            "\\centering",
-            "\\footnotesize",
-            "\\setlength{\\tabcolsep}{3pt}",
-            f"\\caption{{{tex(title)}}}\\vspace{{4pt}}",
-            f"\\sbox0{{\\begin{{tabular}}{{{columns}}}",
-            "\\toprule",
-            " & ".join(_tex_head(c) for c in head) + " \\\\",
-            "\\midrule",
-            *rows,
-            "\\bottomrule",
-            "\\end{tabular}}",
-            "\\ifdim\\wd0>\\textwidth\\resizebox{\\textwidth}{!}{\\usebox0}\\else\\usebox0\\fi",
-            "",
-            "\\smallskip",
-            f"\\parbox{{\\textwidth}}{{\\scriptsize {below}}}",
-            "\\end{table*}",
-        ]
-    )
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        value = value.replace("\r", "\n")  # Python 3.11 leaves \r unquoted, and no reader takes such a row back
+    if not isinstance(value, str) or len(value) < 2 or not value.lstrip(" \n").startswith(_FORMULA):
+        return value
+    return value if _NUMBER.fullmatch(value) else f"'{value}"
 
 
-def _tex_head(title: str) -> str:
-    """A heading on two lines, what is measured on the second; a remark in brackets on a third."""
-    name, bracket, remark = title.partition(" (")
-    first, _, last = name.rpartition(" ")
-    lines = [part for part in (first, last, f"({remark}" if bracket else "") if part]
-    return tex(title) if len(lines) < 2 else "\\shortstack[r]{" + "\\\\".join(map(tex, lines)) + "}"
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
-def _tex_cell(cell: str, mark: str) -> str:
-    """A value, its number marked; an interval in a smaller size below it, the value on the row's line."""
-    value, bracket, span = cell.partition(" [")
-    spread = bracket and span.endswith("]") and span[:1] in "+-0123456789"
-    text = tex(value if spread else cell)
-    if mark:
-        number, space, rest = text.partition(" ")
-        command = "\\textbf" if mark == BEST else "\\underline"
-        text = f"{command}{{{number}}}{space}{rest}"
-    if not spread:
-        return text
-    below = tex(f"[{span}")
-    return f"\\begin{{tabular}}[t]{{@{{}}r@{{}}}}{text}\\\\{{\\scriptsize {below}}}\\end{{tabular}}"
-
-
-_TEX = {
-    **{c: f"\\{c}" for c in "&%$#_{}"},
-    "\\": "\\textbackslash{}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
-    "<": "\\textless{}",
-    ">": "\\textgreater{}",
-    "|": "\\textbar{}",
-    '"': "''",
-    "±": "$\\pm$",
-    "−": "$-$",
-    "≥": "$\\geq$",
-    "≤": "$\\leq$",
-    "×": "$\\times$",
-    "[": "{[}",  # a bracket after a row's \\ would be read as its optional length
-}
-
-
-def tex(text: str) -> str:
-    """Text as LaTeX prints it; a hyphen that begins a number becomes a minus, two of them stay two."""
-    escaped = "".join(_TEX.get(c, c) for c in text)
-    return re.sub(r"(?<![\w.-])-(?=\d)", "$-$", escaped).replace("--", "-{}-")
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV, without a newline at the end; every cell through `safe_cell`."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([safe_cell(cell) for cell in row] for row in rows)
+    return stream.getvalue().rstrip("\n")
 
 
 def html_table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ovbench.methods.registry import cards
 from ovbench.metrics.conventions import convention as named_convention
 from ovbench.metrics.score import scores_under
 from ovbench.metrics.temporal import label_free
@@ -156,9 +157,19 @@ def _reading(rows: Sequence[Row], protocol: Protocol | None, columns: Sequence[C
 
 
 def _remarks(done: Sequence[Run]) -> Iterator[str]:
-    """What methods say of themselves that a reader of their numbers must know (`facts()["remark"]`)."""
-    texts = [(run.method["id"], (run.manifest.get("facts") or {}).get("remark")) for run in done]
+    """What a reader of a method's numbers must know: the method says it (`facts()["remark"]`), or its card does.
+
+    A twin takes the remark of its method, which stands there once.
+    """
+    texts = [(str(run.method["id"]).partition("+")[0], _remark(run)) for run in done]
     yield from dict.fromkeys(f"{name}: {text}" for name, text in texts if text)
+
+
+def _remark(run: Run) -> str:
+    said = (run.manifest.get("facts") or {}).get("remark")
+    card = cards().get(str(run.method["id"]).partition("+")[0])
+    variant = None if card is None else card.variants.get(str(run.method.get("variant") or ""))
+    return str(said or (variant.remark if variant is not None else ""))
 
 
 def _absent(group: Group, rows: Sequence[Row]) -> Iterator[str]:

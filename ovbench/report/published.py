@@ -7,6 +7,7 @@ columns of its own, read by `ablation_model.read_published`, and only a mIoU. Em
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,18 +76,22 @@ def read_table(name: str, path: Path | None = None) -> list[Entry]:
 
     Raises:
         UserError: there is no such table.
-        IntegrityError: a column is missing, a number is none, or two rows have one name.
+        IntegrityError: the file cannot be read as CSV in UTF-8, a column is missing, a number is none, or two
+            rows have one name.
     """
     if path is None:
         if name not in FILES:
             raise unknown("published table", name, FILES)
         path = room("results") / "paper" / FILES[name]
-    with open(path, encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        absent = [column for column in _NEEDED if column not in (reader.fieldnames or ())]
-        if absent:
-            raise IntegrityError(f"columns are missing: {', '.join(absent)}", where=path)
-        found = [_entry(name, line, path) for line in reader]
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            absent = [column for column in _NEEDED if column not in (reader.fieldnames or ())]
+            if absent:
+                raise IntegrityError(f"columns are missing: {', '.join(absent)}", where=path)
+            found = [_entry(name, line, path) for line in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise IntegrityError(f"the file cannot be read: {error}", where=path) from None
     names = [entry.row for entry in found]
     for row in names:
         if names.count(row) > 1 and name != "table3":  # which repeats its full model in every group
@@ -109,11 +114,9 @@ def _entry(table: str, line: Mapping[str, str | None], path: Path) -> Entry:
 
 
 def _number(text: str, where: str) -> Number:
-    try:
-        value = float(text)
-    except ValueError:
-        raise IntegrityError(f"'{text}' is no number", where=where) from None
-    return Number(value, len(text.partition(".")[2]))
+    if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text):
+        raise IntegrityError(f"'{text}' is no number", where=where)
+    return Number(float(text), len(text.partition(".")[2]))
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ from ovbench.stats.bootstrap import intervals
 from ovbench.stats.paired import compare
 from ovbench.stats.seeds import over_seeds, over_unpaired_seeds
 
-from .find import find
-from .model import Cell, Run, folder_of
+from .grouping import heading
+from .model import Cell, Run
 from .published import METRICS, Entry, read_table
 from .reproduce_model import Line, Reproduction
 from .reproduce_notes import notes_for
+from .reproduce_runs import Collection, collect
 from .values import mean_sample
 from .verified import verify
 
@@ -74,30 +75,35 @@ def build(
     folders: Sequence[Path],
     means: Means | None = None,
     failed: Mapping[str, str] | None = None,
+    *,
+    otherwise: Sequence[Path] = (),
+    profile: str | None = None,
+    into: Path | None = None,
 ) -> Reproduction:
     """The table from the runs that lie in or below `folders`.
 
     Args:
         means: what the user has, to say what is in the way of a row without a run.
         failed: {method: reason} of runs that have just failed.
+        otherwise: folders for methods without a run in `folders`.
+        profile: of methods with several networks under one name ("paper", "release"), only this one.
+        into: where the commands for missing rows put their runs; default: where `ovbench run` puts them.
 
     Raises:
+        UserError: runs of one method with different profiles, networks or training data.
         IntegrityError: a run is damaged, or its summary is not what its records give.
     """
     means = means or Means()
-    found, refused = _collected(asked, folders)
-    for runs in found.values():
-        for run in runs:
-            verify(run, asked.protocol)
-    lines = [_line(asked, entry, found, refused, means, failed or {}) for entry in asked.entries]
-    lines = _with_gaps(asked, lines, found)
+    found = collect(asked.methods, asked.protocol, folders, otherwise, profile)
+    for run in found.all:
+        verify(run, asked.protocol)
+    lines = [_line(asked, entry, found, means, failed or {}, into) for entry in asked.entries]
+    lines = _with_gaps(asked, lines, found.runs)
     where = f"the embedded world ({asked.protocol.id})" if asked.world else asked.protocol.id
     return Reproduction(
         title=f"{TITLES[asked.table]}, published and measured on {where}",
         lines=tuple(lines),
-        notes=notes_for(
-            asked.protocol, asked.group, asked.world, lines, [r for f in found.values() for r in f]
-        ),
+        notes=notes_for(asked.protocol, asked.group, asked.world, lines, found),
         facts={
             "table": asked.table,
             "protocol": asked.protocol.id,
@@ -110,61 +116,26 @@ def build(
     )
 
 
-def _collected(asked: Setting, folders: Sequence[Path]) -> tuple[dict[str, list[Run]], dict[str, str]]:
-    """Usable runs by method, one for each weights file; and why others of these methods cannot be used."""
-    wanted = set(asked.methods)
-    found: dict[str, list[Run]] = {}
-    refused: dict[str, str] = {}
-    for path in sorted({p for folder in folders if folder.exists() for p in find(folder_of(folder))}):
-        run = Run.open(path, unfinished=True)
-        method = run.method
-        name = f"{method['id']}:{method['variant']}" if method.get("variant") else str(method["id"])
-        if name not in wanted or run.protocol["id"] != asked.protocol.id:
-            continue
-        reason = _unusable(run, asked.protocol)
-        if reason is not None:
-            refused.setdefault(name, f"{reason} ({path})")
-        elif method.get("weights_sha256") not in {
-            r.method.get("weights_sha256") for r in found.get(name, ())
-        }:
-            found.setdefault(name, []).append(run)
-    return found, refused
-
-
-def _unusable(run: Run, protocol: Protocol) -> str | None:
-    given = (run.manifest.get("options") or {}).get("given")
-    if run.protocol["hash"] != protocol.hash:
-        return f"a run of another version of the protocol, v{run.protocol['version']}"
-    if run.method.get("untrained"):
-        return "an untrained run, whose numbers mean nothing"
-    if given:
-        return "a run with options set by hand"
-    if run.partial is not None:
-        return f"a partial run: {run.partial}"
-    return None if run.complete else "a run that is not finished"
-
-
 def _line(
     asked: Setting,
     entry: Entry,
-    found: Mapping[str, Sequence[Run]],
-    refused: Mapping[str, str],
+    found: Collection,
     means: Means,
     failed: Mapping[str, str],
+    into: Path | None,
 ) -> Line:
     method = asked.method(entry)
-    runs = found.get(method, ())
+    runs = found.runs.get(method, ())
     if not method:
         return Line(
             entry, "", missing="the world has one size of this method, measured in another row", absent=True
         )
     if not runs:
         reason = failed.get(method) or obstacle(method, asked.protocol, means, asked.trained) or "no run yet"
-        if method in refused:
-            reason += f"; not used: {refused[method]}"
-        return Line(
-            entry, method, missing=reason, command=command(method, asked.protocol, means, asked.trained)
-        )
+        if unused := found.first_unused(method):
+            reason += f"; not used: {unused.reason} ({unused.path})"
+        fill = command(method, asked.protocol, means, asked.trained, into)
+        return Line(entry, method, missing=reason, command=fill)
     cells = _cells(runs, asked)
     return Line(
         entry,
@@ -175,7 +146,16 @@ def _line(
         },
         seeds=len(runs),
         runs=tuple(str(run.path) for run in runs),
+        weights=tuple(_weights(run) for run in runs),
+        trained_on=heading(runs[0], "training-data"),
     )
+
+
+def _weights(run: Run) -> str:
+    """A weights file by its name and the first digits of its SHA-256."""
+    name, digits = (str(run.method.get(key) or "") for key in ("weights", "weights_sha256"))
+    shown = "" if name == "weights.safetensors" and digits else name  # what every training calls its file
+    return " ".join(filter(None, (shown, digits[:8]))) or "none"
 
 
 def _cells(runs: Sequence[Run], asked: Setting) -> dict[str, Cell]:

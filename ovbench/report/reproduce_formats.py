@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -11,10 +9,12 @@ from dataclasses import asdict
 from ovbench.core.errors import unknown
 
 from .emphasis import best_and_second
-from .grids import GAP, PREAMBLE, aligned, booktabs, html_table, markdown_lines
+from .grids import GAP, aligned, csv_text, html_table, markdown_lines
+from .latex import PREAMBLE, booktabs
 from .model import Cell
 from .published import METRICS
 from .reproduce_model import Line, Reproduction
+from .reproduce_notes import without_commands
 
 MISSING = "MISSING"
 _MAIN = (
@@ -142,15 +142,26 @@ def _marks(body: Sequence[Sequence[str]], columns: Sequence[int]) -> list[list[s
 
 def _latex(table: Reproduction) -> str:
     body, (head, others) = _main(table), _others(table)
-    first = booktabs(table.title, _MAIN, body, [*table.notes, _NOTE], _marks(body, (2, 3)))
+    notes = [without_commands(note) for note in table.notes]
+    numbers = {line.seeds for line in table.lines if line.runs}
+    if len(numbers) == 1:  # said once below the table instead of in each cell: columns are narrow in print
+        said = f" ({min(numbers)})"
+        body, others = ([[cell.replace(said, "") for cell in cells] for cells in x] for x in (body, others))
+        notes = [_once(note, min(numbers)) for note in notes]
+    first = booktabs(table.title, _MAIN, body, [*notes, _NOTE], _marks(body, (2, 3)))
     second = booktabs(
         f"{table.title}: other scores",
         head,
         others,
-        [table.notes[0], _NOTE],
+        [notes[0], _NOTE],
         _marks(others, (2, 3, 5, 6, 8, 9)),
+        together=3,
     )
     return f"{PREAMBLE}\n{first}\n\n{second}"
+
+
+def _once(note: str, trainings: int) -> str:
+    return note.replace("a ± b (n)", "a ± b").replace("over n trainings", f"over {trainings} trainings")
 
 
 def _html(table: Reproduction) -> str:
@@ -168,12 +179,11 @@ _PARTS = ("value", "low", "high", "sd")
 
 def _csv(table: Reproduction) -> str:
     """One line per row; published, measured and difference of each score in columns of their own."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     parts = ("published", *_PARTS, *(f"difference.{part}" for part in _PARTS[:3]))
     scores = [f"{key}.{part}" for key in METRICS for part in parts]
     gaps = ["gap.published", "gap.value", "gap.low", "gap.high", "sign"]
-    writer.writerow([*table.facts, *_ABOUT, "measured_with", "seeds", *scores, *gaps, "missing", "command"])
+    measured = ["measured_with", "measured_weights", "measured_trained_on", "seeds"]
+    rows: list[list[object]] = [[*table.facts, *_ABOUT, *measured, *scores, *gaps, "missing", "command"]]
     for line in table.lines:
         cells: list[object] = []
         for key in METRICS:
@@ -184,8 +194,9 @@ def _csv(table: Reproduction) -> str:
         published = "" if line.published_gap is None else f"{line.published_gap:.6g}"
         cells += [published, *_numbers(line.gap, _PARTS[:3]), line.verdict, line.missing, line.command]
         about = [getattr(line.entry, name) for name in _ABOUT]
-        writer.writerow([*table.facts.values(), *about, line.method, line.seeds, *cells])
-    return stream.getvalue().rstrip("\n")
+        with_what = [line.method, ", ".join(line.weights), line.trained_on, line.seeds]
+        rows.append([*table.facts.values(), *about, *with_what, *cells])
+    return csv_text(rows)
 
 
 def _numbers(cell: Cell, parts: Sequence[str]) -> list[str]:

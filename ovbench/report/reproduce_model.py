@@ -19,6 +19,7 @@ class Line:
         differences: measured minus published; the interval is that of the measurement.
         gap: measured, this row minus the reference row, paired by video; `published_gap` the same as published.
         seeds: how many trainings stand behind the measurement; `runs`: their folders.
+        weights: of each run, the weights' name and the first digits of their SHA-256; `trained_on`: what the card says.
         missing: why nothing was measured, "" where something was; `command`: what would fill it.
         absent: nothing can stand for the row, by design; `missing` says why.
     """
@@ -31,6 +32,8 @@ class Line:
     published_gap: float | None = None
     seeds: int = 0
     runs: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    trained_on: str = ""
     missing: str = ""
     command: str = ""
     absent: bool = False

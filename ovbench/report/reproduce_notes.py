@@ -8,28 +8,31 @@ from itertools import combinations
 from ovbench.protocol.schema import Protocol
 
 from .explain_model import plural
-from .model import FEW_VIDEOS, Run
+from .model import FEW_VIDEOS
 from .published import METRICS, read_table, repeated, violations
 from .reproduce_model import Line
+from .reproduce_runs import Collection
 
 
 def notes_for(
-    protocol: Protocol, group: str, world: bool, lines: Sequence[Line], runs: Sequence[Run]
+    protocol: Protocol, group: str, world: bool, lines: Sequence[Line], found: Collection
 ) -> tuple[str, ...]:
     """Footnotes: what was measured, how to read it, what is odd about the published numbers, what is missing."""
     return (
-        *_setting(protocol, group, lines, runs),
+        *_setting(protocol, group, lines, found),
+        *_measured_with(lines),
         *_reading(world, lines, protocol),
         *_order(lines),
         *_oddities(lines),
         *_context(world, lines),
         *_remarks(lines),
         *_missing(lines),
+        *_unused(lines, found),
     )
 
 
-def _setting(protocol: Protocol, group: str, lines: Sequence[Line], runs: Sequence[Run]) -> Iterator[str]:
-    videos = next((len(run.videos) for run in runs), None)
+def _setting(protocol: Protocol, group: str, lines: Sequence[Line], found: Collection) -> Iterator[str]:
+    videos = len({video for run in found.all for video in run.videos}) or None
     yield (
         f"Measured: protocol {protocol.id} v{protocol.version}, hash {protocol.hash[:12]}; convention "
         f"{protocol.convention}; scores of group '{group}'"
@@ -39,6 +42,15 @@ def _setting(protocol: Protocol, group: str, lines: Sequence[Line], runs: Sequen
     yield from dict.fromkeys(f"Published: {line.entry.source}; {line.entry.setting}." for line in lines)
     if videos is not None and videos < FEW_VIDEOS:
         yield f"Only {plural(videos, 'video')}: with fewer than {FEW_VIDEOS} no interval means much."
+
+
+def _measured_with(lines: Sequence[Line]) -> Iterator[str]:
+    for line in lines:
+        if line.runs:
+            yield (
+                f"{line.entry.row}, measured with {line.method}; weights {', '.join(line.weights)}; trained on: "
+                f"{line.trained_on}."
+            )
 
 
 def _reading(world: bool, lines: Sequence[Line], protocol: Protocol) -> Iterator[str]:
@@ -55,7 +67,10 @@ def _reading(world: bool, lines: Sequence[Line], protocol: Protocol) -> Iterator
         + (" and training seeds." if any(line.seeds > 1 for line in lines) else ".")
     )
     if any(line.seeds > 1 for line in lines):
-        yield "a ± b (n): mean and standard deviation over n training seeds."
+        yield (
+            "a ± b (n): mean and standard deviation over n trainings of one network: its weights files, which differ, "
+            "and are taken for training seeds."
+        )
     if any(line.verdict for line in lines):
         yield (
             "sign: whether the measured gap has the published sign; open: its interval holds 0. "
@@ -120,3 +135,21 @@ def _missing(lines: Sequence[Line]) -> Iterator[str]:
             yield f"{line.entry.row}: {line.missing}."
         elif line.missing:
             yield f"MISSING: {line.entry.row} ({line.method}): {line.missing}. Fill it: {line.command}"
+
+
+def _unused(lines: Sequence[Line], found: Collection) -> Iterator[str]:
+    """Runs that would have counted but for their videos, where the note on a missing row does not name them."""
+    missing = {line.method for line in lines if line.missing}
+    for unused in found.unused:
+        if unused.told and not (unused.method in missing and found.first_unused(unused.method) is unused):
+            yield f"Not used: {unused.path} ({unused.method}): {unused.reason}."
+
+
+def without_commands(note: str) -> str:
+    """A note for print: what would have to be typed is left out.
+
+    >>> without_commands("MISSING: SAN (san:b16): no weights; or train it: ovbench train. Fill it: ovbench run")
+    'MISSING: SAN (san:b16): no weights.'
+    """
+    kept = note.partition(". Fill it: ")[0].partition("; or train it: ")
+    return note if kept[0] == note else kept[0].rstrip(".") + "."

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium o
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return hostile_page(tmp_path_factory.mktemp("browser"))
+    return hostile_page(tmp_path_factory.getbasetemp())[2]
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from figure_cases import outside, overlaps, texts, wide_runs
+from matplotlib.colors import to_rgb
+from PIL import Image
 from run_cases import make_run
 
 from ovbench.cli.main import main
+from ovbench.cli.plot import command as plot
 from ovbench.core.errors import IncompleteError, IntegrityError, UserError
 from ovbench.core.paths import room
 from ovbench.protocol.load import load_protocol
 from ovbench.report.figures import FIGURES, Options, draw, figure_svg
 from ovbench.report.figures.files import encode, save
 from ovbench.report.figures.series import prepare
-from ovbench.report.figures.style import shortened, styled, text_width, wrapped
+from ovbench.report.figures.style import FAINT, shortened, styled, text_width, undrawable, wrapped
 from ovbench.report.find import open_runs
 from ovbench.report.model import Run
 
@@ -51,13 +54,22 @@ def check(figure, most=9.6):
     assert width in (3.3, 6.9) and height <= most
 
 
-@pytest.mark.parametrize("kind", FROM_RECORDS)
+WIDE = [pytest.param(k, marks=[pytest.mark.slow] * (k != "seen-unseen")) for k in FROM_RECORDS]
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k in FROM_RECORDS if k != "per-class"]
+)  # that one is below, with all classes
 def test_124_classes_with_long_names(wide, kind):
     runs, options = wide
     check(draw(kind, runs, options))
 
 
-CLASSES = [("per-class", "all", 124), ("difference", "all", 124), ("difference", "unseen", 44)]
+CLASSES = [
+    ("per-class", "all", 124),
+    pytest.param("difference", "all", 124, marks=pytest.mark.slow),
+    pytest.param("difference", "unseen", 44, marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize("kind, group, count", CLASSES)
@@ -69,7 +81,7 @@ def test_every_class_is_there_and_legible(wide, kind, group, count):
     assert len(rows) == count == len(set(rows))
 
 
-@pytest.mark.parametrize("kind", FROM_RECORDS)
+@pytest.mark.parametrize("kind", WIDE)
 def test_control_rows_and_page_width(wide, kind):
     runs, options = wide
     figure = draw(kind, runs, Options(width="page", controls=True, limit=9, protocol=options.protocol))
@@ -130,8 +142,9 @@ def test_seeds_together_or_each(kept):
 
 
 def test_equal_runs_equal_bytes(kept):
+    first, second = draw("speed", kept), draw("speed", kept)
     for form in ("pdf", "svg", "png"):
-        assert encode(draw("speed", kept), form) == encode(draw("speed", kept), form)
+        assert encode(first, form, dpi=60) == encode(second, form, dpi=60)
 
 
 def test_svg_for_a_page(wide):
@@ -154,11 +167,109 @@ def test_svg_for_a_page(wide):
     assert "&lt;script&gt;" in parts[0]
 
 
+def small_print(figure):
+    return " ".join(t.get_text() for t in reversed(figure.texts))
+
+
+def levels(figure):
+    """Value -> (label's place, nearest distance to the curve of that value), in parts of the axes."""
+    axes = figure.axes[0]
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    curves = [line.get_xydata() for line in axes.lines if len(line.get_xdata()) > 100]
+    found = {}
+    for text in axes.texts:
+        s, u = (axes.transAxes + axes.transData.inverted()).transform(text.get_position())
+        level = float(text.get_text())
+        own = [c for c in curves if np.nanmax(abs(2 * c[:, 0] * c[:, 1] / c.sum(axis=1) - level)) < 1e-6]
+        assert len(own) == 1  # the number is that of a curve that is drawn
+        gap = np.hypot((own[0][:, 0] - s) / (right - left), (own[0][:, 1] - u) / (top - bottom))
+        found[level] = (text.get_position(), float(np.nanmin(gap)))
+    return found, len(curves)
+
+
+def test_curves_are_named_where_they_are(kept):
+    deop = open_runs(sorted(KEPT.glob("deop-seed?")))
+    both = draw("seen-unseen", [*kept, *deop])
+    check(both)
+    found, curves = levels(both)
+    assert len(found) == curves >= 4  # every curve has its number ...
+    assert all(gap < 0.08 for _, gap in found.values())  # ... beside it
+    inner = [level for level, ((x, y), _) in found.items() if 0 < x < 1 and 0 < y < 1]
+    assert inner  # one that comes in at the left and leaves below
+    near = draw("seen-unseen", deop)
+    check(near)
+    found, curves = levels(near)
+    assert len(found) == curves and all(gap < 0.08 for _, gap in found.values())
+
+
+def test_two_networks_of_one_method_are_not_one_figure(tmp_path):
+    runs = []
+    for i, profile in enumerate(("paper", "release")):
+        about = {"options": {"given": {}, "resolved": {"profile": profile}}}
+        runs.append(
+            Run.open(make_run(tmp_path / profile, 0.5 + 0.1 * i, method="ov2vss", seed=i, changes=about))
+        )
+    for kind in ("seen-unseen", "speed", "confusion", "vocabulary"):
+        with pytest.raises(UserError, match="2 profiles of ov2vss"):
+            draw(kind, runs)
+    assert len(prepare(runs, Options(profile="paper")).entries) == 1
+
+
+def test_a_speed_of_zero_is_left_out_and_said(tmp_path):
+    made = [make_run(tmp_path / m, 0.5, method=m) for m in ("san", "deop")]
+    for path, value in zip(made, (7.0, 0.0), strict=True):
+        (path / "timing.json").write_text(json.dumps({"frames_per_second": value}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = draw("speed", [Run.open(p) for p in made])
+        encode(figure, "png", dpi=60)
+    assert "no number above 0: deop" in small_print(figure)
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["san"]
+    with pytest.raises(UserError, match="1 say no number above 0"):
+        draw("speed", [Run.open(made[1])])
+
+
+def test_signs_without_a_letter_are_said_once(tmp_path):
+    runs = [Run.open(make_run(tmp_path / m, 0.5, method=m)) for m in ("方法-路面", "san")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = draw("seen-unseen", runs)
+        for form in ("pdf", "png", "svg"):
+            encode(figure, form, dpi=60)
+        assert "方法-路面" in figure_svg("seen-unseen", runs)
+    assert undrawable(figure).endswith("no such signs: 方 法 路 面")
+    result = CliRunner().invoke(
+        plot, ["seen-unseen", *(str(r.path) for r in runs), "--out", str(tmp_path / "x.svg")]
+    )
+    assert result.exit_code == 0 and result.output.count("no such signs") == 1
+
+
+def test_small_print_is_dark_and_says_what_is_shown(kept):
+    figure = draw("confusion", kept[:3])
+    assert "No class" not in small_print(figure) and "too narrow for their number" in small_print(figure)
+    for text in figure.texts:
+        linear = [
+            c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(text.get_color())
+        ]
+        assert 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05) >= 7
+    assert FAINT not in figure_svg("confusion", kept[:3])  # pages may be dark
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["seen-unseen", "consistency", "speed", "per-video", "confusion"])
+@pytest.mark.parametrize("controls", [False, True])
+def test_the_whole_board_is_legible(kind, controls):
+    check(draw(kind, open_runs([KEPT]), Options(controls=controls)))
+
+
 def test_files(wide, tmp_path):
     runs, options = wide
     figure = draw("speed", runs, options)
     written = save(figure, tmp_path / "a.b1")
     assert [p.name for p in written] == ["a.b1.pdf", "a.b1.svg", "a.b1.png"]
+    assert [p.name for p in save(figure, tmp_path / "a.b1.", ["svg"])] == ["a.b1.svg"]
+    with pytest.raises(UserError, match="a folder, not a file"):
+        save(figure, tmp_path / "..")
     assert written[0].read_bytes()[:5] == b"%PDF-" and b"/Type3" not in written[0].read_bytes()
     with pytest.raises(UserError, match="not written as '.jpg'"):
         save(figure, tmp_path / "a.jpg")
@@ -187,33 +298,22 @@ def test_strip(kept, tmp_path):
     assert end.value.code == 0
     figure = draw("strip", [Run.open(out)])
     check(figure)
+    (picture, *_) = sorted((out / "predictions").rglob("*.png"))
+    kept_bytes = picture.read_bytes()
+    Image.fromarray(np.full((96, 160), 3, np.uint8)).save(picture)
+    with pytest.raises(IntegrityError, match="not those that were scored"):
+        draw("strip", [Run.open(out)])
+    picture.unlink()
+    with pytest.raises(
+        IncompleteError, match=f"1 of 6 label maps of video 'test-000' are missing: {picture.stem}"
+    ):
+        draw("strip", [Run.open(out)])
+    picture.write_bytes(kept_bytes)
     assert [len(a.get_images()) for a in figure.axes] == [1, 1, 1]  # the video, its truth, the run
     assert figure.axes[1].get_images()[0].get_array().shape == (6, 160, 3)
     assert "0.0 %" in [t.get_text() for t, _ in texts(figure)]  # one answer for all pixels never changes
     with pytest.raises(UserError, match="no pixel row 5000"):
         draw("strip", [Run.open(out)], Options(row=5000))
-
-
-def test_more_and_more_names(tmp_path):
-    argv = ["sweep", "--method", "random", "--protocol", "world-27-9", "--add", "0,30,180", "--videos", "2"]
-    with pytest.raises(SystemExit) as end:
-        main([*argv, "--frames", "9", "--jobs", "1", "--out", str(tmp_path / "s")])
-    assert end.value.code == 0
-    runs = open_runs([tmp_path / "s"])
-    assert sorted(r.manifest["vocabulary"]["names"] for r in runs) == [36, 66, 216]
-    small, large = (
-        load_protocol(str(tmp_path / "s" / "protocols" / f"world-27-9-plus-{n}.toml")) for n in (30, 180)
-    )
-    assert (
-        large.extra_names[:30] == small.extra_names and large.classes == load_protocol("world-27-9").classes
-    )
-    figure = draw("vocabulary", runs)
-    check(figure)
-    (line, *_) = figure.axes[0].lines
-    assert line.get_xdata().tolist() == [36, 66, 216]
-    assert line.get_ydata()[0] > line.get_ydata()[-1]  # chance hits become rarer
-    with pytest.raises(UserError, match="no line to draw"):
-        draw("vocabulary", runs[:1])
 
 
 def test_what_cannot_be_drawn_says_why(kept, wide, tmp_path):
@@ -244,7 +344,7 @@ def test_a_changed_summary_is_not_drawn(tmp_path):
 
 def test_command(kept, tmp_path):
     result = CliRunner().invoke(
-        __import__("ovbench.cli.plot", fromlist=["command"]).command,
+        plot,
         ["speed", *(str(r.path) for r in kept), "--out", str(tmp_path / "x.svg")],
     )
     assert result.exit_code == 0 and result.output.split() == [str(tmp_path / "x.svg")]

@@ -58,6 +58,21 @@ def test_what_is_odd_is_remarked() -> None:
     assert all("33.11" in one[row].remark for row in ("FreeSeg, ResNet-101", "SAM + CLIP, ViT-B2"))
     two = {row.row: row for row in read_table("table2")}
     assert "42.09" in two["OV2VSS, ResNet-101"].remark
+    assert (
+        "0.30 from it" in one["SAM + CLIP, ViT-B2"].remark
+        and "0.30 from it" in one["FreeSeg, ResNet-101"].remark
+    )
+    for table, row in (
+        ("1", one["OV2VSS, ResNet-101"]),
+        ("1", one["OV2VSS, ViT-B2"]),
+        ("2", two["OV2VSS, ViT-B2"]),
+    ):
+        for said in (
+            ("45 names compete", "43 of the 44", "24,502", "24,392") if table == "1" else ("single-frame",)
+        ):
+            assert said in row.remark, (row.row, said)
+        assert "79 of the 80" in row.remark and "as the paper says" in row.setting
+    assert "4.86" in one["OV2VSS, ViT-B2"].remark and "single-frame" in two["OV2VSS, ResNet-101"].remark
     three = {row.row: row for row in read_table("table3")}
     assert "12.55" in three["4 frames, 4 labels"].remark
 
@@ -104,11 +119,17 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     for text, message in (
         ("row,mIoU,remark\na,1,\n", "columns are missing: source"),
         ("row,mIoU,remark,source\na,1.o,,s\n", "'1.o' is no number"),
+        ("row,mIoU,remark,source\na,1_0,,s\n", "'1_0' is no number"),
+        ("row,mIoU,remark,source\na, 5,,s\n", "' 5' is no number"),
+        ("row,mIoU,remark,source\na,nan,,s\n", "'nan' is no number"),
         ("row,mIoU,remark,source\na,1,,s\na,2,,s\n", "two rows are called 'a'"),
     ):
         path.write_text(text)
         with pytest.raises(IntegrityError, match=message):
             read_table("own", path)
+    path.write_bytes(b"row,mIoU,remark,source\na,1,\xff,s\n")
+    with pytest.raises(IntegrityError, match="cannot be read"):
+        read_table("own", path)
     with pytest.raises(UserError, match="unknown published table 'table4'"):
         read_table("table4")
     assert set(FILES) == {"table1", "table2", "table3", "ov-dvis"}

@@ -8,23 +8,26 @@ import hashlib
 import io
 import json
 import re
+import shutil
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from report_runs import HOSTILE, METHODS, TITLE, VIDEOS, WITHOUT_MAPS, hostile_runs
+from PIL import Image
+from report_runs import HOSTILE, METHODS, TITLE, VIDEOS, WITHOUT_MAPS, hostile_page
 from run_cases import make_run
 
 from ovbench.cli.main import main
-from ovbench.core.errors import UserError
+from ovbench.core.errors import IncompleteError, IntegrityError, UserError
 from ovbench.protocol.load import load_protocol
 from ovbench.report.find import open_runs
 from ovbench.report.footage import OTHER, VOID, open_footage
 from ovbench.report.page import Options, write_report
-from ovbench.report.page.page import apart
+from ovbench.report.page.page import _class_csv, apart
 from ovbench.report.page.render import json_block
 from ovbench.report.page.sheets import OTHER_BYTE, VOID_BYTE, fitted, map_bytes, packed, unpacked
 from ovbench.report.table import render
@@ -71,10 +74,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path], Path]:
     """Protocol, run folders and the report of runs with odd names."""
-    folder = tmp_path_factory.mktemp("odd")
-    protocol, folders = hostile_runs(folder)
-    out = write_report(open_runs(folders), folder / "report.html", Options(protocol=str(protocol)))
-    return protocol, folders, out
+    return hostile_page(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +199,65 @@ def test_pictures_are_thinned_out_to_the_budget(
     assert out.stat().st_size <= budget * 1e6 < whole.stat().st_size
     notes = " ".join(Page(out.read_text()).inside("li"))
     assert "thinned out" in notes or "evenly spaced" in notes or "--budget" in notes
+
+
+def test_a_page_that_is_too_heavy_without_videos_is_refused(
+    made: tuple[Path, list[Path], Path], tmp_path: Path
+) -> None:
+    protocol, folders, _ = made
+    runs, out = open_runs(folders), tmp_path / "small.html"
+    with pytest.raises(UserError, match="weighs 0.* MB without a single video") as error:
+        write_report(runs, out, Options(protocol=str(protocol), budget=0.05, figures=False))
+    enough = float(re.search(r"--budget ([\d.]+) or more", str(error.value.hint))[1])  # type: ignore[index]
+    for none in (float("inf"), float("nan"), 0.0):
+        with pytest.raises(UserError, match="is none"):
+            write_report(runs, out, Options(protocol=str(protocol), budget=none, figures=False))
+    assert not out.exists()
+    write_report(runs, out, Options(protocol=str(protocol), budget=enough, figures=False))
+    assert out.stat().st_size <= enough * 1e6
+
+
+def test_label_maps_that_were_not_scored_are_not_shown(
+    made: tuple[Path, list[Path], Path], tmp_path: Path
+) -> None:
+    protocol, folders, _ = made
+    copy = tmp_path / "runs" / "majority"
+    shutil.copytree(folders[METHODS.index("majority")], copy)
+    options = Options(protocol=str(protocol), figures=False)
+    (first, *_) = sorted((copy / "predictions" / VIDEOS[1]).iterdir())
+    Image.fromarray(np.full((96, 160), 9, np.uint8)).save(first)
+    with pytest.raises(IntegrityError, match="not those that were scored"):
+        write_report(open_runs([copy]), tmp_path / "r.html", options)
+    first.unlink()
+    with pytest.raises(IncompleteError, match=f"label maps of video '{VIDEOS[1]}' are missing: {first.stem}"):
+        write_report(open_runs([copy]), tmp_path / "r.html", options)
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_videos_that_cannot_be_shown(made: tuple[Path, list[Path], Path], tmp_path: Path) -> None:
+    protocol, folders, _ = made
+    without = open_runs([folders[len(METHODS)]])
+    for runs, video, says in (
+        (without, VIDEOS[0], f"video '{VIDEOS[0]}' cannot be shown: No videos: none of these runs kept"),
+        (without, "test-999", "unknown video 'test-999'"),
+        (open_runs(folders), "test-999", "unknown video 'test-999'"),
+    ):
+        with pytest.raises(UserError, match=says):
+            write_report(
+                runs, tmp_path / "r.html", Options(protocol=str(protocol), videos=(video,), figures=False)
+            )
+
+
+def test_class_names_are_no_formulas() -> None:
+    shown = SimpleNamespace(entries=[("=HYPERLINK(1)", ()), ("san", ())])
+    cells = (SimpleNamespace(iou=None), SimpleNamespace(iou=0.5))
+    rows = [
+        SimpleNamespace(name=f"{sign}1+1", group="seen", kind="thing", truth=4, videos=2, cells=cells)
+        for sign in ("=", "+", "-", "@", "\t")
+    ]
+    head, *body = csv.reader(io.StringIO(_class_csv(shown, rows)))  # type: ignore[arg-type]
+    assert head[-2:] == ["'=HYPERLINK(1)", "san"]
+    assert all(row[0].startswith("'") and row[-1] == "0.5" for row in body) and len(body) == 5
 
 
 def test_no_videos_is_said(tmp_path: Path) -> None:

@@ -189,6 +189,11 @@ def test_the_verb(
         (["table2"], 3, "6 of 6 rows have no measurement"),
         (["table1", "nowhere"], 2, "there is no such file or folder"),
         (["table1", "--weights", "san"], 2, "METHOD=FILE"),
+        (["table1", "--seeds", "3"], 2, "table1 takes no --seeds"),
+        (["table3", "somewhere"], 2, "table3 takes no RUN_DIR"),
+        (["table3", "--weights", "ov2vss=x"], 2, "table3 takes no --weights"),
+        (["table3", "--profile", "paper"], 2, "table3 takes no --profile"),
+        (["table2", "--world"], 3, "no records of world-27-9-hard come with ovbench; 5 of 5 rows"),
     ):
         with pytest.raises(SystemExit) as done:
             main(["reproduce", *words])
@@ -226,3 +231,91 @@ def test_a_transfer_is_trained_elsewhere() -> None:
         assert f"--protocol {run}" in line.command
         assert world or f"--protocol {trained}" in line.missing
     assert setting("table1", world=True).trained.id == "world-27-9"
+
+
+def test_the_transfer_of_the_world_runs_from_shipped_weights() -> None:
+    asked = setting("table2", world=True)
+    assert {obstacle(method, asked.protocol, Means(), asked.trained) for method in asked.methods} == {None}
+
+
+def test_what_a_row_was_measured_with_is_said_in_every_format(table: Reproduction) -> None:
+    full = of(table, REFERENCE)
+    assert full.weights == ("w0 w0w0", "w1 w1w1", "w2 w2w2") and "captions of the world" in full.trained_on
+    said = (
+        f"{REFERENCE}, measured with ov2vss:world; weights w0 w0w0, w1 w1w1, w2 w2w2; trained on: captions of"
+    )
+    for name in ("text", "md", "latex", "html"):
+        assert said in " ".join(write(table, name).split()), name
+    rows = {r["row"]: r for r in csv.DictReader(io.StringIO(write(table, "csv")))}
+    assert rows[REFERENCE]["measured_weights"] == ", ".join(full.weights)
+    assert rows[REFERENCE]["measured_trained_on"] == full.trained_on != rows[REFERENCE]["trained_on"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"profile": "release"}, "runs of 2 profiles of ov2vss .* cannot stand in one column"),
+        ({"profile": "paper", "config": "{'width': 9}"}, "differ in the network"),
+    ],
+)
+def test_networks_that_differ_have_no_mean(
+    facts: dict[str, str], said: str, asked: Setting, tmp_path: Path
+) -> None:
+    for name, weights, told in (("a", "w0", {"profile": "paper"}), ("b", "w1", facts)):
+        run = tmp_path / name
+        make_run(run, 0.5, method="ov2vss", variant="world", weights=weights, changes={"facts": told})
+    with pytest.raises(UserError, match=said):
+        build(asked, [tmp_path])
+    if facts["profile"] == "release":
+        line = of(build(asked, [tmp_path], profile="release"), REFERENCE)
+        assert line.runs == (str(tmp_path / "b"),)
+
+
+def test_other_training_data_have_no_mean(asked: Setting, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        folder = make_run(tmp_path / name, 0.5, method="san", variant="world", weights=name)
+        manifest = RunDir(folder).manifest()
+        RunDir(folder).write_manifest({**manifest, "method": {**manifest["method"], "trained_on": [name]}})
+    with pytest.raises(UserError, match="differ in the data that they were trained on"):
+        build(asked, [tmp_path])
+
+
+def test_a_run_over_other_videos_is_not_used_and_said_so(asked: Setting, tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 0.7, method="ov2vss", variant="world", weights="w0")
+    make_run(tmp_path / "b", 0.3, method="zegformer", variant="world", weights="z")
+    make_run(tmp_path / "c", 0.3, method="zegformer", variant="world", weights="y", videos=("v0", "v1"))
+    make_run(tmp_path / "d", 0.3, method="deop", variant="world", weights="d", videos=("v0", "v99"))
+    table = build(asked, [tmp_path])
+    assert of(table, "ZegFormer, ResNet-101").runs == (str(tmp_path / "b"),)
+    (note,) = [n for n in table.notes if n.startswith("Not used")]
+    assert str(tmp_path / "c") in note and "without 6 videos such as 'v2'" in note
+    deop = of(table, "DeOP, ResNet-101")
+    assert "without 7 videos such as 'v1' and with also 1 video such as 'v99'" in deop.missing
+    assert any("8 videos" in n for n in table.notes if n.startswith("Measured"))
+
+
+def test_a_missing_row_is_filled_by_its_command(asked: Setting, tmp_path: Path) -> None:
+    kept, own = tmp_path / "kept", tmp_path / "own"
+    make_run(kept / "a", 0.7, method="ov2vss", variant="world", weights="w0")
+    make_run(own / "x", 0.2, method="ov2vss", variant="world", weights="w9")
+    make_run(own / "y", 0.2, method="san", variant="world", weights="s", options={"steps": 5})
+    san = of(build(asked, [kept], otherwise=[own]), "SAN, ResNet-101")
+    assert "options set by hand" in san.missing and "--out" not in san.command
+    put = of(build(asked, [kept], into=kept), "SAN, ResNet-101").command
+    assert f"--out {kept / 'san-world'}" in put
+    make_run(own / "z", 0.2, method="san", variant="world", weights="s")
+    table = build(asked, [kept], otherwise=[own])
+    assert of(table, "SAN, ResNet-101").runs == (str(own / "z"),)
+    assert of(table, REFERENCE).runs == (str(kept / "a"),), "what comes with ovbench goes first"
+
+
+def test_what_cannot_be_run_says_how_to_train_it_where_it_is_trained(tmp_path: Path) -> None:
+    asked = setting("table2", world=False)
+    failed = run_rows(["ov2vss:resnet101"], asked.protocol.id, tmp_path, Means(), trained=asked.trained)
+    assert "or train it: ovbench train" in failed["ov2vss:resnet101"]
+    assert "--protocol vspw-80-44" in failed["ov2vss:resnet101"]
+
+
+def test_print_leaves_commands_out(asked: Setting) -> None:
+    empty = write(build(setting("table2", world=False), []), "latex")
+    assert "MISSING: " in empty and "ovbench run" not in empty and "Fill it" not in empty

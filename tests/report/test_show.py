@@ -15,6 +15,7 @@ from ovbench.cli.main import _run
 from ovbench.core.errors import IncompleteError, IntegrityError, UserError
 from ovbench.datasets.open import open_dataset
 from ovbench.engine.evaluate import run as run_method
+from ovbench.methods.stored import png
 from ovbench.protocol.load import load_protocol
 from ovbench.report.footage import OTHER, encode, open_footage, palette, saves_label_maps
 from ovbench.report.footage.motion import motion
@@ -299,6 +300,43 @@ def test_label_maps_that_were_changed_after_scoring(good, bad, world, tmp_path):
     with pytest.raises(IntegrityError, match="not those that were scored"):
         show(Asked((copy,), video="test-002", out=tmp_path / "p.png"))
     assert not (tmp_path / "p.png").exists()
+    path.unlink()  # the check is not switched off by that
+    with pytest.raises(
+        IncompleteError, match=f"1 of 10 label maps of video 'test-002' are missing: {path.stem}"
+    ):
+        show(Asked((copy,), video="test-002", out=tmp_path / "p.png"))
+    record = copy / "records" / "test-002.json"
+    record.unlink()
+    with pytest.raises(IncompleteError, match="no record of video 'test-002'"):
+        open_footage([Run.open(copy)], world, None, "test-002")
+
+
+def test_frames_that_are_not_shown_are_checked_too(good, world, tmp_path):
+    short = tmp_path / "short"
+    run_method(request(method="majority", out=short, videos=VIDEOS, frames=4, save_predictions=True))
+    open_footage([Run.open(good), Run.open(short)], world, None, "test-000").check()
+    copy = tmp_path / "copy"
+    shutil.copytree(good, copy)
+    path = sorted((copy / "predictions" / "test-000").iterdir())[8]
+    Image.fromarray(np.full((96, 160), 7, np.uint8)).save(path)
+    with pytest.raises(IntegrityError, match="not those that were scored"):
+        open_footage([Run.open(copy), Run.open(short)], world, None, "test-000").check()
+
+
+def test_listing_a_video_once_is_enough(good, world, monkeypatch):
+    listed = []
+    original = png.frames_on_disk
+    monkeypatch.setattr(png, "frames_on_disk", lambda folder: listed.append(folder) or original(folder))
+    footage = open_footage([Run.open(good)], world, None, "test-001")
+    footage.check()
+    assert all(footage.label_map(0, i) is not None for i in range(FRAMES))
+    assert len(listed) == 1
+
+
+def test_endings_in_capitals(good, tmp_path):
+    for ending in (".PNG", ".Gif"):
+        show(Asked((good,), video="test-000", frames="0,1", out=tmp_path / f"a{ending}"))
+        assert Image.open(tmp_path / f"a{ending}").format == ending[1:].upper()
 
 
 def test_runs_of_two_protocols(good, tmp_path):
@@ -315,6 +353,15 @@ def test_runs_of_two_protocols(good, tmp_path):
 def test_every_rule_draws(good, bad, tmp_path, capsys):
     for rule in RULES:
         code, _, err = call(
-            capsys, good, bad, "--pick", rule, "--no-errors", "--out", tmp_path / f"{rule}.png"
+            capsys,
+            good,
+            bad,
+            "--pick",
+            rule,
+            "--no-errors",
+            "--frames",
+            "0",
+            "--out",
+            tmp_path / f"{rule}.png",
         )
         assert code == 0 and "of 3 videos" in err, err

@@ -15,6 +15,7 @@ from run_cases import PROTOCOL, VIDEOS, make_run, own_protocol
 
 from ovbench.cli.main import main
 from ovbench.core.errors import IncompleteError, IntegrityError, UserError
+from ovbench.core.paths import room
 from ovbench.metrics.groups import scored_groups
 from ovbench.metrics.sample import score_names
 from ovbench.protocol.load import load_protocol
@@ -382,3 +383,11 @@ def test_profiles_of_one_method_never_stand_in_one_column(tmp_path, capsys):
     with pytest.raises(SystemExit) as done:
         main(["table", *map(str, runs)])
     assert done.value.code == 2 and "--profile paper" in capsys.readouterr().err
+
+
+def test_a_kept_run_is_remarked_upon_by_its_card():
+    folders = sorted((room("results") / "world/world-27-9").glob("sam-clip*-seed0"))
+    if not folders:
+        pytest.skip("no kept runs of sam-clip")
+    notes = tables(folders)[0]["notes"]
+    assert sum("not from SAM" in note for note in notes) == 1

@@ -8,6 +8,7 @@ import io
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,15 @@ from ovbench.core.errors import UserError
 from ovbench.report.emphasis import best_and_second, emphasis, marked
 from ovbench.report.find import open_runs
 from ovbench.report.formats import write
-from ovbench.report.grids import BEST, SECOND, booktabs, html_table, tex
+from ovbench.report.grids import BEST, SECOND, csv_text, html_table, safe_cell
 from ovbench.report.grouping import heading
+from ovbench.report.latex import booktabs
 from ovbench.report.model import Cell, Column, Row, Run, Table
 from ovbench.report.reproduce import build as rebuilt
 from ovbench.report.reproduce import setting
 from ovbench.report.reproduce_formats import write as write_reproduction
 from ovbench.report.table import Options, build, render
+from ovbench.report.tex import replaced, tex
 
 COLUMNS = (
     Column("unseen.miou", "unseen mIoU", interval=True),
@@ -179,16 +182,77 @@ def documents(board: list[Path]) -> str:
             ["\\relax {"],
             [["", BEST, SECOND]],
         ),
+        booktabs(" ".join(UNICODE), ["#", "中 β", "é"], [["1", t, "-1"] for t in UNICODE], UNICODE),
     ]
     return "\n\\clearpage\n".join(parts)
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_compiles(board: list[Path], tmp_path: Path) -> None:
-    head = "\\documentclass[twocolumn]{article}\n\\usepackage{booktabs}\n\\usepackage{graphicx}\n\\begin{document}\n"
+    head = "\\documentclass[twocolumn]{article}\n\\usepackage{booktabs}\n\\usepackage{graphicx}\n"
+    head += (
+        "\\renewcommand{\\resizebox}[3]{\\errmessage{scaled, hence too small to read}}\n\\begin{document}\n"
+    )
     (tmp_path / "t.tex").write_text(head + documents(board) + "\n\\end{document}\n")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
     log = (tmp_path / "t.log").read_text(errors="replace")
-    assert "Overfull \\hbox" not in log and (tmp_path / "t.pdf").stat().st_size > 10_000
+    assert "Overfull \\hbox" not in log and "Float too large" not in log
+    assert (tmp_path / "t.pdf").stat().st_size > 10_000
+
+
+UNICODE = [
+    "αβΩς",
+    "中文",
+    "a\u200bb",
+    "e\u0329",
+    "e\u0301é",
+    "→ – — “x” ‘y’ …",
+    "---",
+    "ﬁ Ａ",
+    "\u0301",
+    "☃\U0001f600",
+    "đþ",
+    "\tx\n",
+]
+
+
+def test_tex_is_ascii_and_says_what_it_cannot_print() -> None:
+    assert all(tex(text).isascii() for text in UNICODE)
+    assert tex("αΩ") == "$\\alpha$$\\Omega$" and tex("Α") == "A"
+    assert tex("e\u0301") == tex("é") == "\\'{e}", "composed or not"
+    assert tex("a\u200b\u200fb\x07") == "ab"
+    assert tex("---") == "-{}-{}-" and "--" not in tex("-----")
+    assert tex("中") == "{[}U+4E2D]" and tex("e\u0329") == "e{[}U+0329]"
+    assert replaced("x 中 é α") == {"中"} and replaced("e\u0329") == {"\u0329"}
+    text = booktabs("t 中", ["#", "m", "x"], [["1", "a", "2"]], [])
+    assert text.startswith("% LaTeX's own fonts lack these") and "U+4E2D CJK UNIFIED" in text.split("\n")[0]
+    assert "lack" not in booktabs("é α", ["#", "m", "x"], [["1", "a", "2"]], [])
+
+
+def test_wide_tables_are_parted_and_each_note_is_a_paragraph() -> None:
+    head = ["#", "method", *(f"{s} {w}" for s in "abcd" for w in ("published", "measured", "difference"))]
+    rows = [[str(i), f"m{i}", *["50.0 ± 1.0 [40.0, 60.0]"] * 12] for i in range(30)]
+    text = booktabs("wide", head, rows, ["one note", "another"], together=3)
+    parts = text.split("\\toprule\n")[1:]
+    assert len(parts) > 2, "wider and higher than a page"
+    for part in parts:
+        titles = part.partition("\\midrule")[0]
+        assert titles.count("measured") == titles.count("published") == titles.count("difference") >= 1
+    assert {text.count(f" & m{i} & ") for i in range(30)} == {2}, "every row stands in each set of columns"
+    assert text.count("(continued)") == text.count("\\addtocounter{table}{-1}") >= 1
+    assert "one note\\par\nanother" in text
+
+
+def test_no_cell_of_a_csv_file_is_a_formula() -> None:
+    for text in ("=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", " =1", "- wall"):
+        assert safe_cell(text) == f"'{text}".replace("\r", "\n")
+    (cells,) = csv.reader(io.StringIO(csv_text([["a\rb", "c"]])))
+    assert cells == ["a\nb", "c"]
+    for plain in ("-1.2", "+3", "1e-5", "-", "=", "a=b", "", -1.2, 3, True):
+        assert safe_cell(plain) == plain
+    assert safe_cell(None) == ""
+    made = replace(table(row("=HYPERLINK(1)", 50, -9.5)), partial="@x")
+    (line,) = csv.DictReader(io.StringIO(write([made], "csv")))
+    assert line["method"] == "'=HYPERLINK(1)" and line["partial"] == "'@x" and line["seen_bias"] == "-9.5"

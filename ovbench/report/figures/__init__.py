@@ -52,7 +52,8 @@ class Options:
         controls: also draw control rows, where there are methods.
         score: key of the score on the accuracy axis; None: the protocol's headline.
         window: window length of temporal consistency; None: the shortest that the runs have.
-        protocol: a user's own protocol file, where the runs were made with one.
+        protocol: a user's own protocol file, where the runs were made with one; vocabulary also takes a folder.
+        profile: of methods with several networks under one name, only this one; None: several are refused.
         video, row: strip only: which video (None: the first), which pixel row (None: the one with most classes).
         data_root: strip only: folder of the data set, for the truth (the world needs none).
     """
@@ -65,6 +66,7 @@ class Options:
     score: str | None = None
     window: int | None = None
     protocol: str | None = None
+    profile: str | None = None
     video: str | None = None
     row: int | None = None
     data_root: Path | None = None

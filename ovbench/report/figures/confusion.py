@@ -36,6 +36,9 @@ _WORDS = ("#FFFFFF", "#000001", "#FFFFFF", INK)  # #000001: dark also on dark pa
 _ROW = 0.19
 """Inches from one bar to the next."""
 
+MOST = 20
+"""Methods that fit on a page above each other, twice."""
+
 Shares = NDArray[np.float64]
 
 
@@ -50,15 +53,18 @@ class Side:
 def draw(runs: Sequence[Run], options: Options) -> Figure:
     """One panel for the truth of unseen classes, one for that of seen ones; a bar of 100 % per method."""
     board = prepare(runs, options)
-    entries, left_out = board.shown(options)
+    entries, left_out = board.shown(options, MOST)
     sides = [
         side for group in ("unseen", "seen") if (side := _side(entries, board.protocol, group)) is not None
     ]
     if not sides:
         raise UserError("no pixel of these videos is scored")
+    abstained = any(side.shares[:, -1].any() for side in sides)
     note = board.note(
-        "Share of scored pixels by what they were called. No class: the method abstained, or gave a name that is no "
-        "class of the protocol.",
+        "Share of scored pixels by what they were called; parts too narrow for their number have none.",
+        "No class: the method abstained, or gave a name that is no class of the protocol."
+        if abstained
+        else "",
         left_out,
     )
     with styled():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ovbench.core.errors import UserError
 from ovbench.store.atomic import write_bytes
 
-from .style import styled
+from .style import FAINT, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,6 +38,8 @@ def encode(figure: Figure, form: str, *, dpi: int = DPI) -> bytes:
 
 def checked(out: Path) -> Path:
     """`out`, if a figure may be written there; raises `UserError` for an ending that is none of ours."""
+    if not out.name.strip("."):
+        raise UserError("this names a folder, not a file", where=out, hint="such as --out figure.pdf")
     ending = out.suffix[1:].lower()
     # "v1.2" is a name without an ending, "fig.jpg" is not
     if ending.isalpha() and ending not in FORMATS:
@@ -60,9 +62,8 @@ def save(figure: Figure, out: Path, forms: Sequence[str] = FORMATS, *, dpi: int 
         UserError: an ending that is none of ours, or a file that cannot be written.
     """
     ending = checked(out).suffix[1:].lower()
-    wanted = (
-        {out: ending} if ending in FORMATS else {out.with_name(f"{out.name}.{form}"): form for form in forms}
-    )
+    stem = out.name.rstrip(".")
+    wanted = {out: ending} if ending in FORMATS else {out.with_name(f"{stem}.{form}"): form for form in forms}
     for path, form in wanted.items():
         write_bytes(path, encode(figure, form, dpi=dpi))
     return list(wanted)
@@ -80,6 +81,8 @@ def inline_svg(figure: Figure, kind: str, title: str) -> str:
     text = re.sub(r'(\bid="|xlink:href="#|url\(#)', lambda m: m[1] + prefix, text)
     text = text.replace("xlink:href=", "href=")
     text = re.sub(r' xmlns:xlink="[^"]*"', "", text)
+    # a page may be dark
+    text = text.replace(f"fill: {FAINT}", "fill: currentColor; fill-opacity: 0.75")
     text = text.replace("stroke: #000000", "stroke: currentColor").replace(
         "fill: #000000", "fill: currentColor"
     )

@@ -12,7 +12,7 @@ from ovbench.stats.bootstrap import intervals
 
 from .classes import Rows, class_sample, labels_of, supports
 from .series import Board, Entry, prepare
-from .style import INK, WIDTHS_IN, styled
+from .style import GREY, INK, WIDTHS_IN, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,4 +107,4 @@ def _bars(axes: Axes, cells: Sequence[Cell], entry: Entry, shift: float, height:
         if c.low is not None and c.high is not None
     ]
     if known:
-        axes.hlines(*zip(*known, strict=True), color=INK, linewidth=0.5)
+        axes.hlines(*zip(*known, strict=True), color=GREY if entry.colour == INK else INK, linewidth=0.5)

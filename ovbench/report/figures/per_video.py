@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _ROW = 0.3
 """Inches for the dots of one method."""
 
+MOST = 26
+"""Methods that fit on a page."""
+
 Floats = NDArray[np.float64]
 
 
@@ -36,7 +39,7 @@ def draw(runs: Sequence[Run], options: Options) -> Figure:
     unseen class has no harmonic mean.
     """
     board = prepare(runs, options)
-    entries, left_out = board.shown(options)
+    entries, left_out = board.shown(options, MOST)
     key = _score(board, entries, options)
     values = [per_video(e, key) for e in entries]
     order = sorted(range(len(entries)), key=lambda i: -float(np.nanmedian(values[i])))

@@ -13,6 +13,7 @@ from ovbench.metrics.groups import Classes, scored_groups
 from ovbench.protocol.schema import Protocol
 from ovbench.report.columns import headline_key
 from ovbench.report.find import grouped
+from ovbench.report.grouping import one_profile
 from ovbench.report.model import Cell, Run, required_protocol
 from ovbench.report.names import names_of, seed_groups
 from ovbench.report.values import mean_cells, mean_sample, run_cells
@@ -128,7 +129,8 @@ def prepare(runs: Sequence[Run], options: Options) -> Board:
     """Runs sorted into entries; every summary is checked against its records.
 
     Raises:
-        UserError: runs of several protocols, versions, video sets or limits, or a protocol that is not here.
+        UserError: runs of several protocols, versions, video sets, limits, or profiles of one method, or a protocol
+            that is not here.
         IncompleteError: an unfinished run.
         IntegrityError: the summary of a run is not what its records give.
     """
@@ -139,6 +141,7 @@ def prepare(runs: Sequence[Run], options: Options) -> Board:
                 where=run.path,
                 hint="give its command again: it does what is missing",
             )
+    runs = one_profile(runs, options.profile)
     groups = grouped(runs, partial=True)
     if len(groups) > 1:
         a, b = (g.runs[0] for g in groups[:2])
@@ -154,7 +157,7 @@ def prepare(runs: Sequence[Run], options: Options) -> Board:
         )
     protocol = required_protocol(groups[0].runs[0].protocol, options.protocol, runs[0].path, "a figure")
     for run in runs:
-        _verify_once(run, protocol)
+        verify_once(run, protocol)
     entries = entries_of(runs, protocol, options)
     assert runs[0].summary is not None
     headline = options.score or headline_key(protocol, runs[0].summary["scores"])
@@ -168,7 +171,7 @@ _VERIFIED: set[tuple[str, int, str]] = set()
 """Runs that need no second look in this process: a page draws many figures of the same ones."""
 
 
-def _verify_once(run: Run, protocol: Protocol) -> None:
+def verify_once(run: Run, protocol: Protocol) -> None:
     """`verify`, unless this very summary has been verified before."""
     key = (str(run.path.resolve()), RunDir(run.path).summary_path.stat().st_mtime_ns, protocol.hash)
     if key not in _VERIFIED:
@@ -197,8 +200,8 @@ def looks(groups: Sequence[tuple[Run, ...]]) -> list[tuple[str, str, str]]:
     """Colour, marker and wrapper of each entry: a wrapped method looks like its inner one, but not filled.
 
     Known methods keep their colour from figure to figure. Variants of one method take colours that are free, the
-    one without hand-set options and with most seeds the method's own; where none is free, colours come again and
-    only markers differ.
+    one without hand-set options and with most seeds the method's own; where none is free they have the method's own
+    too, and only markers differ.
     """
     bases = [_base(members[0]) for members in groups]
     wanted = sorted(range(len(groups)), key=lambda i: (bool(_given(groups[i][0])), -len(groups[i]), i))
@@ -211,7 +214,9 @@ def looks(groups: Sequence[tuple[Run, ...]]) -> list[tuple[str, str, str]]:
             colours.setdefault(bases[i], COLOURS[_FIRST.index(method)])
     for i in wanted:
         free = [c for c in COLOURS if c not in colours.values()]
-        colours.setdefault(bases[i], free[-1] if free else COLOURS[len(colours) % len(COLOURS)])
+        method = str(groups[i][0].method["id"]).partition("+")[0]
+        taken = COLOURS[(_FIRST.index(method) if method in _FIRST else len(colours)) % len(COLOURS)]
+        colours.setdefault(bases[i], free[-1] if free else taken)
     # control rows last: there are fewer markers than rows of a long table
     order = list(
         dict.fromkeys(bases[i] for i in sorted(range(len(bases)), key=lambda i: colours[bases[i]] == GREY))

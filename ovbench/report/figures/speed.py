@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +28,24 @@ def draw(runs: Sequence[Run], options: Options) -> Figure:
     """
     board = prepare(runs, options)
     entries, left_out = board.shown(options)
+    still = [e for e in entries if e.cell(SPEED).value is not None and not _moves(e.cell(SPEED).value)]
+    entries = [e for e in entries if e not in still]
+    odd = (
+        f"Left out, their frames per second are no number above 0: {', '.join(e.name for e in still)}."
+        * bool(still)
+    )
     if all(e.cell(SPEED).value is None for e in entries):
         raise UserError(
-            "none of these runs says how fast it was", hint="timing.json is written by `ovbench run`"
+            "none of these runs says how fast it was"
+            + f" ({len(still)} say no number above 0)" * bool(still),
+            hint="timing.json is written by `ovbench run`",
         )
     machines = sorted({_machine(run) for e in entries for run in e.runs if e.cell(SPEED).value is not None})
     if len(machines) == 1:
         where = f"Measured on {machines[0]}."
     else:
         where = f"MACHINES DIFFER, so speeds do not compare: {'; '.join(machines)}."
-    note = board.note(where, "Upright lines: 95 % intervals over videos.", left_out)
+    note = board.note(where, "Upright lines: 95 % intervals over videos.", odd, left_out)
     titles = ("frames per second of one worker", score_title(board.headline, unit=True))
     with styled():
         plot = Scatter(entries, SPEED, board.headline, options, note, titles)
@@ -47,6 +56,11 @@ def draw(runs: Sequence[Run], options: Options) -> Figure:
         _plain_ticks(plot.axes)
         plot.points()
         return plot.sheet.finish()
+
+
+def _moves(speed: Any) -> bool:
+    """Whether it can stand on a logarithmic axis; anybody can write anything into timing.json."""
+    return isinstance(speed, int | float) and 0 < speed < math.inf
 
 
 def _plain_ticks(axes: Any) -> None:

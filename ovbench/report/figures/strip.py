@@ -35,9 +35,12 @@ def draw(runs: Sequence[Run], options: Options) -> Figure:
 
     Raises:
         UserError: a run without saved label maps, an unknown video, or a row outside the picture.
+        IncompleteError: label maps that a run has scored are missing.
+        IntegrityError: label maps are not those that were scored.
     """
     board = prepare(runs, options)
     footage = open_footage(runs, board.protocol, options.data_root, _video(runs, options))
+    footage.check()
     row = _row(footage, options)
     pictures = np.stack([_line(footage.image(i), row, footage) for i in range(len(footage))])
     tracks = {"truth": _track([footage.truth(i) for i in range(len(footage))], row, footage)}

@@ -5,6 +5,7 @@ Sizes are inches and points. The smallest text is 7 pt at the width at which a f
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,9 @@ PAD = 0.04
 """Inches kept free at every edge."""
 
 INK, GREY, PALE = "#000000", "#7f7f7f", "#b8b8b8"
-"""Text and axes; notes, control rows and wrapped twins' links; grid lines. All legible on white, the greys on black."""
+"""Text and axes; control rows and wrapped twins' links; grid lines. The greys can be seen on white and on black."""
+FAINT = "#545454"
+"""Small print: 7.5 : 1 on white. In pages it is the text's own colour, a little transparent."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D1F")
 """Methods: the palette of Okabe and Ito without its yellow, which is lost on white paper, and a brown."""
@@ -71,12 +74,40 @@ _RC: Mapping[str, Any] = {
 
 @contextmanager
 def styled(**more: Any) -> Iterator[None]:
-    """matplotlib in our style, and as it was before afterwards."""
+    """matplotlib in our style, and as it was before afterwards; what it cannot draw is for `undrawable` to say."""
     import matplotlib
 
     wanted: Any = {**_RC, **more}  # names of settings are a type of their own, new in every version
-    with matplotlib.rc_context(wanted):
+    with matplotlib.rc_context(wanted), without_glyph_warnings():
         yield
+
+
+@contextmanager
+def without_glyph_warnings() -> Iterator[None]:
+    """Nothing on stderr for each letter that the font lacks, each time it is measured or drawn."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+@cache
+def _signs() -> frozenset[int]:
+    """What DejaVu Sans can draw."""
+    from matplotlib import font_manager
+
+    return frozenset(font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap())
+
+
+def undrawable(figure: Figure) -> str:
+    """A sentence about the signs in a figure that its font lacks; "" where it has all."""
+    from matplotlib.text import Text
+
+    shown = "".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))
+    lacking = sorted({c for c in shown if ord(c) not in _signs() and c.isprintable() and not c.isspace()})
+    if not lacking:
+        return ""
+    more = f" and {len(lacking) - 20} more" if len(lacking) > 20 else ""
+    return f"drawn as boxes, as DejaVu Sans has no such signs: {' '.join(lacking[:20])}{more}"
 
 
 _FINE = 1440.0
@@ -97,7 +128,8 @@ def text_width(text: str, size: float = SMALL, weight: str = "normal") -> float:
     from matplotlib.font_manager import FontProperties
 
     font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
-    width, _, _ = _renderer().get_text_width_height_descent(text, font, False)
+    with without_glyph_warnings():
+        width, _, _ = _renderer().get_text_width_height_descent(text, font, False)
     return float(width) / _FINE
 
 
@@ -202,7 +234,7 @@ class Sheet:
             )
         for i, line in enumerate(reversed(self._lines)):
             y = (PAD + i * LINE) / self.height
-            self.figure.text(PAD / self.width, y, line, color=GREY, fontsize=SMALL, ha="left", va="bottom")
+            self.figure.text(PAD / self.width, y, line, color=FAINT, fontsize=SMALL, ha="left", va="bottom")
         return self.figure
 
 

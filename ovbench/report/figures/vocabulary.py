@@ -7,17 +7,21 @@ no class, so that answering one is always wrong. `ovbench sweep` writes such pro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ovbench.core.errors import IncompleteError, UserError
+from ovbench.protocol.load import load_protocol
+from ovbench.protocol.schema import Protocol
 from ovbench.report.columns import headline_key
+from ovbench.report.grouping import one_profile
 from ovbench.report.model import Cell, Run, installed_protocol
 from ovbench.report.names import names_of
 from ovbench.report.values import mean_cells, run_cells
 
 from .classes import AXIS
 from .scatter import styled_marker
-from .series import looks, score_title
+from .series import looks, score_title, verify_once
 from .style import LINE, PAD, WIDTHS_IN, Sheet, styled, text_width
 
 if TYPE_CHECKING:
@@ -30,23 +34,28 @@ _MAKE = "ovbench sweep --method METHOD --protocol PROTOCOL --add 0,20,60 makes s
 
 
 def draw(runs: Sequence[Run], options: Options) -> Figure:
-    """One line per method.
+    """One line per method; every summary is checked against its records.
 
     Raises:
-        UserError: runs over other videos or other truth, or all with the same number of names.
+        UserError: runs over other videos or other truth, of several profiles of one method, or all with the same
+            number of names; a protocol that is not found.
         IncompleteError: an unfinished run.
+        IntegrityError: the summary of a run is not what its records give.
     """
-    _check(runs)
-    lines = _lines(runs, options)
+    runs = one_profile(runs, options.profile)
+    told = _check(runs, options)
+    lines = _lines(runs, told, options)
     assert runs[0].summary is not None
-    key = options.score or headline_key(installed_protocol(runs[0].protocol), runs[0].summary["scores"])
+    key = options.score or headline_key(told[runs[0].path], runs[0].summary["scores"])
     sizes = sorted({size for line in lines.values() for size in line})
     if len(sizes) < 2:
         raise UserError(f"all of these runs were told {sizes[0]} names: there is no line to draw", hint=_MAKE)
+    ids = dict.fromkeys(p.id for p in sorted(told.values(), key=lambda p: len(p.vocabulary)))
     note = (
         "Names beyond the classes are no class: answering one is always wrong. "
         + ("Bars: deviation over training seeds. " if _seeds(lines) else "Bars: 95 % intervals over videos. ")
-        + f"{', '.join(dict.fromkeys(str(r.protocol['id']) for r in runs))}; {len(runs[0].videos)} videos."
+        + f"{', '.join(ids)}; {len(runs[0].videos)} videos."
+        + (f" PARTIAL: {runs[0].partial}." if runs[0].partial else "")
     )
     styles = looks([next(iter(line.values())) for line in lines.values()])
     with styled():
@@ -69,16 +78,14 @@ def draw(runs: Sequence[Run], options: Options) -> Figure:
         return sheet.finish()
 
 
-def size_of(run: Run) -> int:
-    """How many names the method was told."""
-    return int(run.manifest["vocabulary"]["names"])
-
-
-def _lines(runs: Sequence[Run], options: Options) -> dict[str, dict[int, tuple[Run, ...]]]:
+def _lines(
+    runs: Sequence[Run], told: dict[Path, Protocol], options: Options
+) -> dict[str, dict[int, tuple[Run, ...]]]:
     """Method -> number of names -> its runs (training seeds)."""
     found: dict[str, dict[int, tuple[Run, ...]]] = {}
-    for size in sorted({size_of(r) for r in runs}):
-        same = [r for r in runs if size_of(r) == size]
+    sizes = {run.path: len(told[run.path].vocabulary) for run in runs}
+    for size in sorted(set(sizes.values())):
+        same = [r for r in runs if sizes[r.path] == size]
         for name, run in zip(names_of(same), same, strict=True):
             short = name if options.seeds == "each" else name.partition(" [")[0]
             line = found.setdefault(short, {})
@@ -107,15 +114,63 @@ def _line(axes: Axes, cells: dict[int, Cell], look: dict[str, Any]) -> None:
             axes.plot([size, size], [cell.low, cell.high], color=look["color"], linewidth=0.6, alpha=0.7)
 
 
-def _check(runs: Sequence[Run]) -> None:
+def _check(runs: Sequence[Run], options: Options) -> dict[Path, Protocol]:
+    """The protocol of each run, from which its numbers follow; what is wrong with the runs is said."""
     first = runs[0]
+    told = {}
     for run in runs:
         if not run.complete or run.summary is None or first.summary is None:
             raise IncompleteError("a figure needs finished runs, and this one is not", where=run.path)
-        truth = [[(c["name"], c["truth"]) for c in r.summary["per_class"]] for r in (first, run) if r.summary]
-        if run.videos != first.videos or truth[0] != truth[1]:
-            raise UserError(
-                "these runs were not scored on the same pixels, so the number of names is not all that differs",
-                where=f"{first.path} and {run.path}",
-                hint=_MAKE,
-            )
+        told[run.path] = _protocol(run, options.protocol)
+        verify_once(run, told[run.path])
+        if run.videos != first.videos or run.partial != first.partial:
+            raise _unlike(first, run)
+        if _truth(told[run.path]) != _truth(told[first.path]) or _pixels(run) != _pixels(first):
+            raise _unlike(first, run)
+    return told
+
+
+def _truth(protocol: Protocol) -> tuple[object, ...]:
+    """All of a protocol but the names that a method is told."""
+    classes = [(c.name, c.raw_ids) for c in protocol.classes]
+    return classes, protocol.groups, protocol.scored_classes, protocol.convention, protocol.dataset
+
+
+def _pixels(run: Run) -> list[tuple[str, int]]:
+    assert run.summary is not None
+    return [(c["name"], c["truth"]) for c in run.summary["per_class"]]
+
+
+def _unlike(first: Run, run: Run) -> UserError:
+    return UserError(
+        "these runs were not scored on the same pixels, so the number of names is not all that differs",
+        where=f"{first.path} and {run.path}",
+        hint=_MAKE,
+    )
+
+
+def _protocol(run: Run, given: str | None) -> Protocol:
+    """The very protocol of a run: one that comes with ovbench, the file given or one in the folder given, or one in
+    `protocols` beside the run's method, where `ovbench sweep` writes it.
+
+    Raises:
+        UserError: it is in none of these places.
+    """
+    name = f"{run.protocol['id']}.toml"
+    places = [parent / "protocols" / name for parent in run.path.resolve().parents[:2]]
+    if given is not None:
+        places.insert(0, Path(given) / name if Path(given).is_dir() else Path(given))
+    for place in places:
+        if place.is_file() and place.name == name:
+            found = load_protocol(str(place))
+            if found.hash == run.protocol["hash"]:
+                return found
+    ours = installed_protocol(run.protocol)
+    if ours is None:
+        raise UserError(
+            f"the protocol '{run.protocol['id']}' that this run was made with is not here, so its numbers cannot be "
+            "checked",
+            where=run.path,
+            hint="--protocol FOLDER: where `ovbench sweep` wrote it, OUT/protocols",
+        )
+    return ours

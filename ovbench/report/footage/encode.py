@@ -31,7 +31,7 @@ def write_moving(motion: Motion, path: Path, fps: float) -> None:
     Raises:
         UserError: no encoder for MP4 (the message says how one is had), or the file cannot be written.
     """
-    _WRITERS[path.suffix](motion, path, fps)
+    _WRITERS[path.suffix.lower()](motion, path, fps)
 
 
 def encoder() -> str:

@@ -84,25 +84,29 @@ def show(asked: Asked) -> Shown:
     footage = open_footage(runs, protocol, asked.data_root, choice.video_id, dataset=dataset)
     footage.check()
     out = asked.out or Path(f"{choice.video_id}.png")
-    still = out.suffix in STILL
+    ending = out.suffix.lower()
+    still = ending in STILL
     if asked.frames is not None:
         frames = parse_frames(asked.frames)
     else:
         frames = default_frames(footage, choice.around) if still else list(range(len(footage)))
+    boxes = ""
     if still:
-        _write_still(footage, frames, asked.errors, out)
+        boxes = _write_still(footage, frames, asked.errors, out)
     else:
         from .encode import encoder, write_moving
         from .motion import motion
 
-        if out.suffix == ".mp4":
+        if ending == ".mp4":
             encoder()  # before anything is drawn
         write_moving(motion(footage, frames, errors=asked.errors), out, asked.fps)
     shown = ", ".join(footage.frame_names[i] for i in frames[:_FRAMES]) + (
         ", ..." if len(frames) > _FRAMES else ""
     )
     plural = "s" if len(frames) != 1 else ""
-    return Shown(out, f"{choice.video_id}: {choice.why}; {len(frames)} frame{plural} ({shown})")
+    return Shown(
+        out, f"{choice.video_id}: {choice.why}; {len(frames)} frame{plural} ({shown}){boxes and f'; {boxes}'}"
+    )
 
 
 def parse_frames(text: str) -> list[int]:
@@ -133,7 +137,7 @@ def default_frames(footage: Footage, around: int | None = None) -> list[int]:
 
 
 def _check_ending(out: Path) -> None:
-    if out.suffix not in ENDINGS:
+    if out.suffix.lower() not in ENDINGS:
         raise UserError(
             f"pictures are not written as '{out.suffix or out.name}'",
             where=out,
@@ -212,19 +216,22 @@ def _choice(asked: Asked, runs: Sequence[Run | Path], protocol: Protocol, datase
     return Choice(common[0], f"the first of {len(common)} videos (--video ID or --pick RULE for another)")
 
 
-def _write_still(footage: Footage, frames: Sequence[int], errors: bool, out: Path) -> None:
+def _write_still(footage: Footage, frames: Sequence[int], errors: bool, out: Path) -> str:
+    """Write it; says what of its text cannot be drawn."""
     import matplotlib
 
+    from ..figures.style import undrawable, without_glyph_warnings
     from .strip import strip
 
-    form = out.suffix[1:]
+    form = out.suffix[1:].lower()
     # No date and no program's name: equal pictures, equal bytes.
     about = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[form]
     stream = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "ovbench", "pdf.fonttype": 42}):
+    with matplotlib.rc_context({"svg.hashsalt": "ovbench", "pdf.fonttype": 42}), without_glyph_warnings():
         figure = strip(footage, frames, errors=errors, dpi=_DPI[form])
         figure.savefig(stream, format=form, dpi=_DPI[form], metadata=about)
     write_bytes(out, _opaque(stream) if form == "png" else stream.getvalue())
+    return undrawable(figure)
 
 
 def _opaque(stream: io.BytesIO) -> bytes:

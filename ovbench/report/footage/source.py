@@ -22,6 +22,17 @@ from ..model import Run
 from ..names import names_of
 from .colours import Classes, predicted_classes, truth_classes
 
+_NAMED = 5  # frames that a message lists
+_AGAIN = "give the run's command again with --save-predictions: only what is missing is done"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a run's record says of its label maps: how many were counted, and their hash ("" in old records)."""
+
+    frames: int
+    sha256: str
+
 
 @dataclass(frozen=True)
 class Footage:
@@ -37,7 +48,7 @@ class Footage:
     names: tuple[str, ...]
     frame_names: tuple[str, ...]
     _sources: tuple[Source, ...]
-    _scored: tuple[str, ...]  # hash of the label maps that each run has counted; "" where there is none
+    _scored: tuple[Scored | None, ...]  # what each run has counted; None for label maps that belong to no run
 
     def __len__(self) -> int:
         return len(self.frame_names)
@@ -70,31 +81,57 @@ class Footage:
         return None if found is None else predicted_classes(found, self.protocol)
 
     def check(self) -> None:
-        """Read every label map and hold it against what the runs have scored; nothing is said of incomplete ones.
+        """Read every label map that a run has scored, and hold it against the run's record.
+
+        Whoever shows what a run said calls this first: a picture beside a score has to be of what was scored.
+        Label maps that belong to no run have no record to be held against.
 
         Raises:
+            IncompleteError: a run has scored a frame whose label map is not here.
             IntegrityError: somebody has changed them since.
             UserError: see `label_map`.
         """
         for run, scored in enumerate(self._scored):
-            if not scored or not all(self.has_label_map(run, i) for i in range(len(self))):
-                continue
-            digest = hashlib.sha256()
-            for index in range(len(self)):
-                found = self._stored(run, index)
-                digest.update(b"" if found is None else identity(found))
-            if digest.hexdigest() != scored:
-                raise IntegrityError(
-                    f"the label maps of video '{self.video_id}' are not those that were scored",
-                    where=self._sources[run].path,
-                    hint="delete them and give the run's command again with --save-predictions",
-                )
+            if scored is not None:
+                self._check(run, scored)
+
+    def _check(self, run: int, scored: Scored) -> None:
+        names = self.video.frame_names[: scored.frames]
+        if len(names) < scored.frames:
+            raise IntegrityError(
+                f"the run has scored {scored.frames} frames of video '{self.video_id}', which has {len(names)} here",
+                where=self._sources[run].path,
+                hint="use the data that the run was made with: --data-root DIR",
+            )
+        there = self._sources[run].frames(self.video_id, self.video.frame_names)
+        gone = [name for name in names if name not in there]
+        if gone:
+            more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
+            raise IncompleteError(
+                f"{len(gone)} of {len(names)} label maps of video '{self.video_id}' are missing: "
+                f"{', '.join(gone[:_NAMED])}{more}",
+                where=self._sources[run].path,
+                hint=_AGAIN,
+            )
+        digest = hashlib.sha256()
+        for name in names:
+            try:
+                digest.update(identity(self._read(run, name)))
+            except UserError as error:  # a file that a run has written, not one of the user's
+                raise IntegrityError(error.what, where=error.where, hint=error.hint) from error
+        if digest.hexdigest() != scored.sha256:
+            raise IntegrityError(
+                f"the label maps of video '{self.video_id}' are not those that were scored",
+                where=self._sources[run].path,
+                hint="delete them and give the run's command again with --save-predictions",
+            )
 
     def _stored(self, run: int, index: int) -> LabelMap | None:
-        """The label map as a method gave it, in vocabulary indices."""
-        if not self.has_label_map(run, index):
-            return None
-        source, frame, names = self._sources[run], self.frame_names[index], len(self.protocol.vocabulary)
+        """The label map as a method gave it, in vocabulary indices; None where there is none."""
+        return self._read(run, self.frame_names[index]) if self.has_label_map(run, index) else None
+
+    def _read(self, run: int, frame: str) -> LabelMap:
+        source, names = self._sources[run], len(self.protocol.vocabulary)
         found = narrow(source.read(self.video_id, frame), names)
         bad = outside(found, names)
         if bad is not None:
@@ -139,7 +176,7 @@ def open_footage(
             raise IncompleteError(
                 f"there are no label maps of video '{video_id}'",
                 where=source.path,
-                hint="give the run's command again with --save-predictions: only what is missing is done",
+                hint=_AGAIN,
             )
     return Footage(
         protocol,
@@ -147,7 +184,7 @@ def open_footage(
         names_of_shown(runs),
         shown,
         sources,
-        tuple(_hash(run, video_id, len(shown)) for run in runs),
+        tuple(_scored(run, video_id) for run in runs),
     )
 
 
@@ -177,12 +214,22 @@ def _check(run: Run | Path, protocol: Protocol, video_id: str) -> None:
         raise unknown("video", video_id, run.videos, where=run.path)
 
 
-def _hash(run: Run | Path, video_id: str, frames: int) -> str:
-    """What the record says of the label maps, where it is about the very frames that are shown."""
-    record = RunDir(run.path).record(video_id) if isinstance(run, Run) else None
-    if record is None or record.counts.get("frames") != frames:
-        return ""
-    return record.predictions_sha256
+def _scored(run: Run | Path, video_id: str) -> Scored | None:
+    """What the run's record says of the label maps.
+
+    Raises:
+        IncompleteError: the run has not scored this video.
+    """
+    if not isinstance(run, Run):
+        return None
+    record = RunDir(run.path).record(video_id)
+    if record is None:
+        raise IncompleteError(
+            f"this run has no record of video '{video_id}', so nobody knows what it scored",
+            where=run.path,
+            hint=_AGAIN,
+        )
+    return Scored(int(record.counts["frames"]), record.predictions_sha256)
 
 
 def _root(run: Run | Path) -> Path:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +14,13 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from ovbench import __version__
-from ovbench.core.errors import OvbenchError, UserError
+from ovbench.core.errors import OvbenchError, UserError, unknown
 from ovbench.metrics.conventions import convention
 from ovbench.protocol.schema import Protocol
 from ovbench.report import figures
 from ovbench.report.footage import class_colours
 from ovbench.report.formats import write
+from ovbench.report.grids import csv_text
 from ovbench.report.model import Run, Table, installed_protocol
 from ovbench.report.table import Options as TableOptions
 from ovbench.report.table import build
@@ -80,8 +80,8 @@ def _ours(path: Path) -> bool:
 
 
 def report(runs: Sequence[Run], options: Options) -> str:
-    """The page as text; raises what `write_report` raises but for files."""
-    if not options.budget > 0:
+    """The page as text, no larger than the budget; raises what `write_report` raises but for files."""
+    if not 0 < options.budget < math.inf:
         raise UserError(f"a budget of {options.budget} MB is none", hint="--budget 15")
     asked = TableOptions(
         options.protocol,
@@ -93,17 +93,53 @@ def report(runs: Sequence[Run], options: Options) -> str:
     )
     tables = build(runs, asked)
     short = build(runs, replace(asked, columns="default"))
+    _known(
+        options.videos,
+        [run for run in runs if str(run.path) in {f for t in tables for r in t.rows for f in r.runs}],
+    )
     by_folder = {str(run.path): run for run in runs}
     parts = [
         _part(table, brief, by_folder, options, number)
         for number, (table, brief) in enumerate(zip(tables, short, strict=True))
     ]
-    spent = sum(len(text) for part in parts for _, text, _ in part["figures"])
-    room = max(0.0, options.budget * MEGABYTE - spent - 300_000) * _ROOM / len(parts)
-    for part in parts:
-        part["viewer"] = _viewer(part, options, int(room))
     title = options.title or ", ".join(dict.fromkeys(str(part["protocol"]["title"]) for part in parts))
-    return render({"title": title, "boards": parts, "version": __version__})
+    context = {"title": title, "boards": parts, "version": __version__}
+    for part in parts:
+        part["viewer"] = Viewer(None)
+    room = _room(len(render(context).encode()), options)
+    for part in parts:
+        part["viewer"] = _viewer(part, options, int(room / len(parts)))
+    viewers = [part["viewer"] for part in parts]
+    if options.videos and not any(found.data for found in viewers):
+        raise UserError(
+            f"video '{options.videos[0]}' cannot be shown: " + " ".join(n for v in viewers for n in v.notes),
+            hint="leave --video out for a page without videos",
+        )
+    return render(context)
+
+
+def _known(wanted: Sequence[str], runs: Sequence[Run]) -> None:
+    """Raise `UserError` for a video that no run has."""
+    every = list(dict.fromkeys(video for run in runs for video in run.videos))
+    for video in wanted:
+        if video not in every:
+            raise unknown("video", video, every)
+
+
+def _room(size: int, options: Options) -> float:
+    """Bytes that videos may take beside a page of `size` bytes.
+
+    Raises:
+        UserError: the page alone is over the budget.
+    """
+    if size > options.budget * MEGABYTE:
+        raise UserError(
+            f"the page weighs {size / MEGABYTE:.2f} MB without a single video, more than its budget of "
+            f"{options.budget:g} MB",
+            hint=f"--budget {math.ceil(size / MEGABYTE * 10 + 0.5) / 10:g} or more, fewer runs"
+            + (", or --no-figures" if options.figures else ""),
+        )
+    return (options.budget * MEGABYTE - size) * _ROOM
 
 
 def _part(table: Table, short: Table, runs: dict[str, Run], options: Options, number: int) -> dict[str, Any]:
@@ -206,15 +242,13 @@ def _downloads(table: Table, short: Table, shown: Board, classes: Sequence[Class
 
 
 def _class_csv(shown: Board, classes: Sequence[ClassRow]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(
-        ["class", "group", "kind", "truth_pixels", "videos", *(name for name, _ in shown.entries)]
-    )
-    for row in classes:
-        values = ["" if c.iou is None else f"{c.iou:.6g}" for c in row.cells]
-        writer.writerow([row.name, row.group, row.kind, row.truth, row.videos, *values])
-    return stream.getvalue()
+    head = ["class", "group", "kind", "truth_pixels", "videos", *(name for name, _ in shown.entries)]
+    body = [
+        [row.name, row.group, row.kind, row.truth, row.videos]
+        + ["" if c.iou is None else f"{c.iou:.6g}" for c in row.cells]
+        for row in classes
+    ]
+    return csv_text([head, *body]) + "\n"
 
 
 __all__ = ["Options", "Origin", "report", "write_report"]

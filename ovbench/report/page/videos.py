@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ovbench.core.errors import OvbenchError, unknown
+from ovbench.core.errors import OvbenchError
 from ovbench.datasets.base import Dataset
 from ovbench.datasets.open import open_dataset
 from ovbench.protocol.schema import Protocol
@@ -56,11 +56,13 @@ def viewer(
         entries: name and runs of each row; of several training seeds the first one with label maps is shown.
         data_root: the data set's folder; the world needs none.
         apart: places in `entries` of control rows and their like, which are not among the first shown.
-        videos: ids of the videos wanted; without any, `count` of them, evenly spaced over the protocol's list.
+        videos: ids of the videos wanted (those of other tables are passed over); without any, `count` of them,
+            evenly spaced over the protocol's list.
         budget: bytes that all of it may take.
 
     Raises:
-        UserError: an unknown video, or one whose label maps were not kept.
+        IncompleteError: label maps that a run has scored are missing.
+        IntegrityError: label maps are not those that were scored.
     """
     if count < 1 and not videos:
         return Viewer(None, ("No videos were asked for.",))
@@ -81,6 +83,8 @@ def viewer(
     if without:
         notes.append(f"Not here, as they kept no label maps (--save-predictions): {', '.join(without)}.")
     chosen = _chosen(shown, videos, count)
+    if not chosen:
+        return Viewer(None, ("The videos asked for are not among those of these runs.",))
     try:
         dataset = open_dataset(protocol, data_root)
     except OvbenchError as error:
@@ -120,11 +124,8 @@ def _with_maps(
 
 def _chosen(shown: Sequence[Shown], wanted: Sequence[str], count: int) -> list[str]:
     every = shown[0].run.videos
-    for video in wanted:
-        if video not in every:
-            raise unknown("video", video, every)
     if wanted:
-        return list(dict.fromkeys(wanted))
+        return [video for video in dict.fromkeys(wanted) if video in every]
     kept = [v for v in every if all(saves_label_maps(s.run, v) for s in shown)] or list(every)
     return [kept[i * len(kept) // min(count, len(kept))] for i in range(min(count, len(kept)))]
 
@@ -139,9 +140,13 @@ def _within(
 ) -> tuple[list[dict[str, Any]], tuple[int, int], list[str]]:
     """The videos at the finest level that fits; at the coarsest, those that fit."""
     runs = [s.run for s in shown]
+    opened: dict[str, Footage] = {}
 
     def part(video: str, level: tuple[int, int]) -> dict[str, Any]:
-        return _video(open_footage(runs, protocol, data_root, video, dataset=dataset), *level)
+        if video not in opened:
+            opened[video] = open_footage(runs, protocol, data_root, video, dataset=dataset)
+            opened[video].check()
+        return _video(opened[video], *level)
 
     for level in _LEVELS:
         parts, spent = [], 0
