@@ -13,7 +13,6 @@ from ovbench.engine.targets import IGNORE
 from ovbench.methods.base import Setup
 from ovbench.nn.detr import Predictions
 from ovbench.nn.maskformer import enlarge
-from ovbench.nn.prompts import inner_tokens
 
 from .config import Config
 from .network import Network
@@ -40,7 +39,7 @@ class Training(MaskTraining):
         self.open_network(Network, Config.from_options(self.options))
         for name, parameter in self.net.named_parameters():
             parameter.requires_grad_(not self.network.of_clip(name))
-        self._start_prompt()
+        self.start_prompt(self.net.clip_adapter.prompt_learner)
         return Trained(self.net, Network.clip_names, POSITIONS)
 
     def check(self) -> None:
@@ -53,19 +52,6 @@ class Training(MaskTraining):
                 f"backbone_share and mask_share must be at most 1 together, not {backbone:g} + {masks:g}",
                 hint="what they leave is the share of the part that reads CLIP under the masks",
             )
-
-    def _start_prompt(self) -> None:
-        prompt = self.net.clip_adapter.prompt_learner
-        words = str(self.options["prompt_start"])
-        if words:
-            tokens = inner_tokens(self.network.clip, words)
-            if len(tokens) != self.config.prompt_length:
-                raise UserError(
-                    f"prompt_start '{words}' has {len(tokens)} tokens, prompt_length is {self.config.prompt_length}"
-                )
-            with torch.no_grad():
-                prompt.prefix_prompt.copy_(self.network.clip.model.token_embedding.weight[tokens])
-        prompt.requires_grad_(bool(self.options["prompt_trained"]))
 
     def group_rate(self, name: str) -> float:
         """The second part learns `decoder_rate` times as fast."""

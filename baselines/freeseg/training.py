@@ -5,13 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ovbench.core.errors import UserError
 from ovbench.engine.masks import Batch, MaskTraining, Trained
 from ovbench.methods.base import Setup
 from ovbench.nn.deform import DeformAttention
 from ovbench.nn.detr import Predictions
 from ovbench.nn.maskformer import normalise_pixels
-from ovbench.nn.prompts import inner_tokens
 
 from .config import Config
 from .network import Network
@@ -34,7 +32,7 @@ class Training(MaskTraining):
                 part.start()
         for name, parameter in self.net.named_parameters():
             parameter.requires_grad_(not self.network.of_clip(name))
-        self._start_prompt()
+        self.start_prompt(self.net.clip_adapter.prompt_learner)
         self.net.train()
         self.network.clip.model.eval()
         return Trained(self.net, Network.clip_names)
@@ -47,19 +45,6 @@ class Training(MaskTraining):
     def decays(self, name: str, parameter: nn.Parameter) -> bool:
         """Not what queries start from, which is an embedding, too."""
         return super().decays(name, parameter) and not name.endswith("query_feat.weight")
-
-    def _start_prompt(self) -> None:
-        prompt = self.net.clip_adapter.prompt_learner
-        words = str(self.options["prompt_start"])
-        if words:
-            tokens = inner_tokens(self.network.clip, words)
-            if len(tokens) != self.config.prompt_length:
-                raise UserError(
-                    f"prompt_start '{words}' has {len(tokens)} tokens, prompt_length is {self.config.prompt_length}"
-                )
-            with torch.no_grad():
-                prompt.prefix_prompt.copy_(self.network.clip.model.token_embedding.weight[tokens])
-        prompt.requires_grad_(bool(self.options["prompt_trained"]))
 
     @property
     def text(self) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .formats import format_option
+from .stopping import all_kept
 
 
 @click.command()
@@ -87,15 +88,8 @@ def command(
         experiment = recorded(experiment)
         claim(experiment, write=False)
     else:
-        try:
+        with all_kept():
             failed = run_ablation(experiment)
-        except KeyboardInterrupt:
-            click.echo(
-                "interrupted; finished trainings and runs are kept, and of the one at work its newest checkpoint "
-                "or finished videos; the same command goes on",
-                err=True,
-            )
-            raise click.exceptions.Exit(130) from None
     from ovbench.report.ablation import build
     from ovbench.report.ablation_formats import write
 

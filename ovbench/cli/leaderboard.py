@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .stopping import all_kept
+
 if TYPE_CHECKING:
     from ovbench.engine.world_board import Board
 
@@ -82,15 +84,8 @@ def _make(asked: Making, board: Board) -> dict[str, str]:
     request = BoardRequest(
         board, asked.folder, asked.videos, asked.steps, asked.device, asked.jobs, asked.threads
     )
-    try:
+    with all_kept():
         return make_board(request)
-    except KeyboardInterrupt:
-        click.echo(
-            "interrupted; finished trainings and runs are kept, and of the one at work its newest checkpoint "
-            "or finished videos; the same command goes on",
-            err=True,
-        )
-        raise click.exceptions.Exit(130) from None
 
 
 def _compare(board: Board, runs: Path, kept: Path) -> None:

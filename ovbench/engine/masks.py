@@ -28,6 +28,7 @@ from ovbench.nn.maskmodel import MaskModel, naming_file
 from ovbench.nn.matching import Weights
 from ovbench.nn.points import Sampling
 from ovbench.nn.pretext import naming_loss
+from ovbench.nn.prompts import LearnedPrompt, inner_tokens
 
 from .drawing import LabelledFrames, Variation
 from .ranges import check_ranges
@@ -101,6 +102,21 @@ class MaskTraining(ABC):
         self.network = model(config, Path(given) if given else None, self.setup.device)
         self.net = self.network.net
         self.start()
+
+    def start_prompt(self, prompt: LearnedPrompt) -> None:
+        """Let a learned prompt begin as the words `prompt_start`, if any; trained only with `prompt_trained`.
+
+        Raises:
+            UserError: the words have more or fewer tokens than the prompt has vectors.
+        """
+        words, length = str(self.options["prompt_start"]), len(prompt.prefix_prompt)
+        if words:
+            tokens = inner_tokens(self.network.clip, words)
+            if len(tokens) != length:
+                raise UserError(f"prompt_start '{words}' has {len(tokens)} tokens, prompt_length is {length}")
+            with torch.no_grad():
+                prompt.prefix_prompt.copy_(self.network.clip.model.token_embedding.weight[tokens])
+        prompt.requires_grad_(bool(self.options["prompt_trained"]))
 
     def start(self) -> None:
         """Start values of a network just opened: fresh ones, and the backbone's from its file."""

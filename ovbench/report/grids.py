@@ -74,7 +74,9 @@ def safe_cell(value: object) -> object:
     if value is None:
         return ""
     if isinstance(value, str):
-        value = value.replace("\r", "\n")  # Python 3.11 leaves \r unquoted, and no reader takes such a row back
+        value = value.replace(
+            "\r", "\n"
+        )  # Python 3.11 leaves \r unquoted, and no reader takes such a row back
     if not isinstance(value, str) or len(value) < 2 or not value.lstrip(" \n").startswith(_FORMULA):
         return value
     return value if _NUMBER.fullmatch(value) else f"'{value}"
