@@ -58,11 +58,25 @@ def card_text(card: Card) -> str:
         ("licence", card.licence),
         ("trained on", "; ".join(card.trained_on)),
         ("needs", _needs(card)),
-        ("trainable", "yes, with `ovbench train`" if card.trainer else ""),
+        ("trainable", _trainable(card)),
     )
     lines += [f"  {name + ':':<12}{text}" for name, text in facts if text]
     lines += _variants(card) + _ablations(card) + _options(card) + _weights(card)
     return "\n".join(lines)
+
+
+def _trainable(card: Card) -> str:
+    from ovbench.methods.select import trained_variants
+
+    if not card.trainer:
+        return ""
+    every, named = [v.name for v in card.variants.values() if not v.ablation], trained_variants(card)
+    others = [name for name in every if name not in named]
+    if not others:
+        return "yes, with `ovbench train`"
+    if len(named) <= len(others):
+        return f"only {', '.join(named)}, with `ovbench train`"
+    return f"yes, with `ovbench train`, but for {', '.join(others)}"
 
 
 def _variants(card: Card) -> list[str]:

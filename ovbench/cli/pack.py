@@ -21,6 +21,7 @@ def command(
     RUN_DIR may also be a folder that holds runs. Each is verified first. The archive stands for its runs in
     `ovbench table`, `compare`, `explain` and below `results/`. The last line on stdout is its path.
     """
+    from ovbench.core.words import plural
     from ovbench.report.packed import pack_runs
 
     pack, verdicts = pack_runs(run_dirs, out, predictions=with_predictions, protocol=protocol, force=force)
@@ -29,6 +30,7 @@ def command(
         for note in verdict.notes:
             click.echo(f"    {note}")
     click.echo(
-        f"{len(verdicts)} runs, {len(pack.files)} files, {out.stat().st_size / 1e6:.1f} MB, content {pack.content}"
+        f"{plural(len(verdicts), 'run')}, {plural(len(pack.files), 'file')}, {out.stat().st_size / 1e6:.1f} MB, "
+        f"content {pack.content}"
     )
     click.echo(out)

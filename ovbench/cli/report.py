@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .again import offering_partial
+
 
 @click.command()
 @click.argument("run_dirs", nargs=-1, metavar="[RUN_DIR]...", type=click.Path(path_type=Path))
@@ -91,4 +93,6 @@ def command(
         budget=budget,
         figures=not no_figures,
     )
-    click.echo(write_report(open_runs(run_dirs), out, options, force=force))
+    with offering_partial():
+        page = write_report(open_runs(run_dirs), out, options, force=force)
+    click.echo(page)

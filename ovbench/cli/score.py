@@ -38,6 +38,11 @@ import click
     "--name",
     help="What tables call them: predictions (NAME). Default: the folder's name, or the method whose run saved them.",
 )
+@click.option(
+    "--save-predictions",
+    is_flag=True,
+    help="Keep copies of the label maps in the run folder, for show, report, plot strip and pack.",
+)
 @click.option("--fresh", is_flag=True, help="Delete the run in the folder and begin anew.")
 def command(
     predictions: Path,
@@ -49,6 +54,7 @@ def command(
     out: Path | None,
     flow: tuple[str, ...],
     name: str | None,
+    save_predictions: bool,
     fresh: bool,
 ) -> None:
     """Score label maps that lie on disk.
@@ -69,6 +75,7 @@ def command(
         fresh=fresh,
         flow=flow,
         name=name,
+        save_predictions=save_predictions,
         command=tuple(sys.argv),
     )
     click.echo(summary)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from .again import offering_partial
 from .formats import format_option
 
 
@@ -47,16 +48,17 @@ def command(
     from ovbench.report.table import render
 
     wanted = [name.strip() for name in (expect or "").split(",") if name.strip()]
-    text = render(
-        run_dirs,
-        protocol,
-        form,
-        columns=columns,
-        partial=partial,
-        mean_seeds=mean_seeds,
-        expect=wanted,
-        convention=convention,
-        group=group,
-        profile=profile,
-    )
+    with offering_partial():
+        text = render(
+            run_dirs,
+            protocol,
+            form,
+            columns=columns,
+            partial=partial,
+            mean_seeds=mean_seeds,
+            expect=wanted,
+            convention=convention,
+            group=group,
+            profile=profile,
+        )
     click.echo(text)

@@ -21,11 +21,14 @@ def command(path: Path, protocol: str | None, data_root: Path | None) -> None:
     needed (with one, its list of videos is checked too), and no method runs: that the counts come from the
     method named is not shown by this (docs/submitting.md says how to see it).
     """
+    from ovbench.core.words import plural
     from ovbench.report.packed import verify_path
 
     pack, verdicts = verify_path(path, protocol, data_root)
     if pack is not None:
-        click.echo(f"pack of {len(pack.runs)} runs, {len(pack.files)} files, content {pack.content}")
+        click.echo(
+            f"pack of {plural(len(pack.runs), 'run')}, {plural(len(pack.files), 'file')}, content {pack.content}"
+        )
     for verdict in verdicts:
         click.echo(f"ok  {verdict.line}")
         for note in verdict.notes:

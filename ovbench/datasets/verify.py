@@ -11,6 +11,7 @@ import numpy as np
 
 from ovbench.core.errors import UserError
 from ovbench.core.types import RawMask
+from ovbench.core.words import plural
 from ovbench.protocol.schema import IGNORE, Protocol
 from ovbench.store.masks import read_image
 
@@ -191,8 +192,8 @@ def _absent_classes(protocol: Protocol, tally: _Tally, dataset: FileDataset) -> 
 
 def _summary(dataset: FileDataset, tally: _Tally) -> Finding:
     what = (
-        f"checked {dataset.name} {dataset.split}: {tally.videos} videos, {tally.frames} frames, "
-        f"{tally.annotated} masks"
+        f"checked {dataset.name} {dataset.split}: {plural(tally.videos, 'video')}, {plural(tally.frames, 'frame')}, "
+        f"{plural(tally.annotated, 'mask')}"
     )
     whole = dataset.released_videos.get(dataset.split)
     if whole is None or dataset.only or len(dataset.video_ids) == whole:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ovbench.core.errors import IncompleteError, UserError
+from ovbench.core.words import plural
 from ovbench.datasets.open import open_dataset
 from ovbench.flow.open import parse_all
 from ovbench.methods.predictions import check_and_hash, checked_name, default_name, predictions_root
@@ -61,6 +62,7 @@ def score(
     fresh: bool = False,
     flow: tuple[str, ...] = (),
     name: str | None = None,
+    save_predictions: bool = False,
     command: tuple[str, ...] = (),
 ) -> Path:
     """Score label maps on disk, in any form that `ovbench.methods.stored` reads.
@@ -71,6 +73,7 @@ def score(
     Args:
         name: what tables call these label maps, as in "predictions (NAME)"; default: the name of their
             folder or file, or of the method whose run saved them.
+        save_predictions: keep copies of the label maps in the run folder, as positions in the vocabulary.
 
     Raises:
         IncompleteError: missing videos or frames; nothing is written.
@@ -90,6 +93,7 @@ def score(
             fresh=fresh,
             flow=flow,
             name=name,
+            save_predictions=save_predictions,
             command=command,
         )
     )
@@ -104,8 +108,6 @@ def _score(request: Request) -> Path:
     folder = predictions_root(Path(asked.options["folder"]))
     if request.out is not None:
         check_apart(request.out, folder)
-    if request.save_predictions:
-        raise UserError("these predictions are on disk already", hint="leave --save-predictions out")
     _check_vocabulary(folder, protocol)
     dataset = open_dataset(protocol, request.data_root, need_images=False)
     chosen = tuple(dataset.video_ids)[: request.videos]
@@ -116,13 +118,13 @@ def _score(request: Request) -> Path:
     with Progress("check of the label maps", len(chosen)) as progress:
         source = check_and_hash(stored, dataset, chosen, request.frames, progress.advance)
     settings = {**request.settings, "folder": str(folder)}
-    return execute(
-        make_plan(
-            replace(request, settings=settings, need_images=need_images, name=name or default_name(folder)),
-            source,
-            protocol,
-        )
+    plan = make_plan(
+        replace(request, settings=settings, need_images=need_images, name=name or default_name(folder)),
+        source,
+        protocol,
     )
+    check_apart(plan.out, folder)
+    return execute(plan)
 
 
 def _check_photographs(request: Request, protocol: Protocol, video_ids: Sequence[str]) -> None:
@@ -188,13 +190,16 @@ def _execute(directory: RunDir, plan: Plan) -> Path:
             return _finish(directory, plan, state)
     except DiskFull as error:
         raise IncompleteError(
-            f"{error.what}; {found.safe(directory, plan)} of {len(plan.video_ids)} videos are finished and safe",
+            f"{error.what}; {found.safe(directory, plan)} of "
+            f"{plural(len(plan.video_ids), 'video is', 'videos are')} finished and safe",
             where=error.where,
             hint="make room and run the same command again: it goes on where it stopped",
         ) from error
     except BaseException:
         if safe := found.safe(directory, plan):
-            note(f"{safe} of {len(plan.video_ids)} videos are finished and kept in {plan.out}")
+            note(
+                f"{safe} of {plural(len(plan.video_ids), 'video is', 'videos are')} finished and kept in {plan.out}"
+            )
         raise
     finally:
         directory.sweep()  # stopped workers may leave hidden files

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self
 
+from ovbench.core.words import plural
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
@@ -28,7 +30,7 @@ class Progress:
         if sys.stderr.isatty():
             self._start_bar()
         else:
-            note(f"{self.label}: {self.done} of {self.total} videos done")
+            note(f"{self.label}: {self.done} of {plural(self.total, 'video')} done")
         return self
 
     def advance(self, video_id: str, frames: int) -> None:
@@ -41,7 +43,7 @@ class Progress:
         now = time.monotonic()
         if now - self._spoke >= _EVERY:
             self._spoke = now
-            counted = f"{self.done}/{self.total} videos"
+            counted = f"{self.done} of {plural(self.total, 'video')}"
             note(f"{self.label}: {counted}, {self._rate()}, {self._left()} left ({video_id})")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -49,7 +51,7 @@ class Progress:
             self._bar.stop()
         if kind is None and self.done > self._begun_with:
             seconds = time.monotonic() - self._began
-            note(f"{self.label}: {self.total} videos done, {seconds:.1f} s, {self._rate()}")
+            note(f"{self.label}: {plural(self.total, 'video')} done, {seconds:.1f} s, {self._rate()}")
 
     def _start_bar(self) -> None:
         from rich.console import Console

@@ -94,10 +94,12 @@ def command(
     if into is not None:
         words += ["--out", str(into / folder_name(method))]
     given = means.weights_for(method)
-    if given is not None:
-        return shlex.join([*words, "--weights", str(given)])
     base, _, variant = method.partition(":")
     card = cards().get(base)
+    option = "" if card is None or protocol.dataset.name == "world" else card.official_for(variant).option
+    second = ["--set", f"{option}=FILE"] if option else []
+    if given is not None:
+        return shlex.join([*words, "--weights", str(given), *second])
     try:
         select(method, protocol=protocol)
     except UserError:
@@ -105,7 +107,7 @@ def command(
         source = trained or protocol
         training = how_to_train(card, variant, source) if card is not None and known else None
         if training is None:
-            return shlex.join([*words, "--weights", "FILE"])
+            return shlex.join([*words, "--weights", "FILE", *second])
         folder = Path("runs", "train", source.id, f"{base}-{variant}-seed0")
         return f"{training} && {shlex.join([*words, '--weights', str(folder / 'weights.safetensors')])}"
     return shlex.join(words)

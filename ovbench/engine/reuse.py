@@ -10,6 +10,7 @@ from typing import Any
 
 from ovbench.core.errors import IncompleteError, IntegrityError, UserError
 from ovbench.core.types import LabelMap
+from ovbench.core.words import plural
 from ovbench.datasets.base import Video, VideoView
 from ovbench.methods.base import Segmenter
 from ovbench.methods.labels import identity
@@ -149,8 +150,21 @@ def _differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     return sorted(key for key in keys if theirs.get(key) != ours.get(key))
 
 
+def _check_extent(plan: Plan, run: RunDir) -> None:
+    """Raise `IncompleteError` where the source was asked for the first videos alone, and more of them are wanted."""
+    theirs = list(run.manifest()["videos"])
+    if len(theirs) < len(plan.video_ids) and theirs == list(plan.video_ids[: len(theirs)]):
+        raise IncompleteError(
+            f"this run is of the first {plural(len(theirs), 'video')} (--videos {len(theirs)}), and "
+            f"{len(plan.video_ids)} are to be run",
+            where=run.path,
+            hint=f"give --videos {len(theirs)} here too, or make that run without --videos",
+        )
+
+
 def _check_videos(plan: Plan, run: RunDir) -> None:
     missing: list[str] = []
+    _check_extent(plan, run)
     for video_id in plan.video_ids:
         record, video = run.record(video_id), plan.dataset.open(video_id)
         here = frames_on_disk(run.predictions_path / video_id)
@@ -164,7 +178,8 @@ def _check_videos(plan: Plan, run: RunDir) -> None:
             )
     if missing:
         raise IncompleteError(
-            f"{len(missing)} of {len(plan.video_ids)} videos have no complete label maps here, first: '{missing[0]}'",
+            f"no complete label maps here for {len(missing)} of {plural(len(plan.video_ids), 'video')}, "
+            f"first: '{missing[0]}'",
             where=run.path,
             hint="give the command of that run again, with --save-predictions: only what is missing is done",
         )

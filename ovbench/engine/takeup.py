@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ovbench.core.errors import IntegrityError, UserError
+from ovbench.datasets.base import Video
+from ovbench.methods.predictions import StoredPredictions
 from ovbench.store.predictions import frames_on_disk
 from ovbench.store.rundir import RunDir
 
@@ -47,6 +49,7 @@ def look(directory: RunDir, plan: Plan) -> Found:
     """
     present = directory.finished()
     finished, again, changed = set(), {}, []
+    stored = _stored(plan)
     for video_id in (v for v in plan.video_ids if v in present):
         record = directory.record(video_id)
         if record is None:
@@ -61,7 +64,7 @@ def look(directory: RunDir, plan: Plan) -> Found:
         video = plan.dataset.open(video_id)
         if record.frames_sha256 != video.fingerprint(plan.request.frames):
             changed.append(video_id)
-        elif _has_label_maps(directory, plan, video_id, len(video.frame_names[: plan.request.frames])):
+        elif _has_label_maps(directory, plan, video, stored):
             finished.add(video_id)
             continue
         again[video_id] = _stamp(where)
@@ -72,10 +75,22 @@ def look(directory: RunDir, plan: Plan) -> Found:
     return Found(frozenset(finished), again, tuple(changed))
 
 
-def _has_label_maps(directory: RunDir, plan: Plan, video_id: str, frames: int) -> bool:
+def _stored(plan: Plan) -> StoredPredictions | None:
+    """The label maps that are scored, where copies of them are to be kept: there may be none of some frames."""
+    if not plan.request.save_predictions or plan.selection.card.id != "predictions":
+        return None
+    stored = StoredPredictions(Path(plan.selection.options["folder"]), plan.dataset.video_ids)
+    stored.prepare(plan.protocol.vocabulary)
+    return stored
+
+
+def _has_label_maps(directory: RunDir, plan: Plan, video: Video, stored: StoredPredictions | None) -> bool:
     if not plan.request.save_predictions:
         return True
-    return len(frames_on_disk(directory.predictions_path / video_id)) == frames
+    due = len(video.frame_names[: plan.request.frames])
+    if stored is not None:
+        due -= sum(index < due and not video.annotated(index) for index in stored.absent(video))
+    return len(frames_on_disk(directory.predictions_path / video.id)) == due
 
 
 def _refuse_other_data(directory: RunDir, plan: Plan, changed: int) -> None:

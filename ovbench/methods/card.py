@@ -42,7 +42,9 @@ _INHERITED = (
     "official",
     "backbone",
 )
-_VARIANT = ("description", "base", "options", "official", "backbone", "trained_on", "remark")
+_VARIANT = ("description", "base", "options", "official", "backbone", "trained_on", "remark", "trainable")
+_OF_THE_BASE = ("backbone", "trained_on", "remark", "trainable")
+_OFFICIAL = ("file", "source", "note", "option")
 _REQUIRED = ("id", "title", "kind", "segmenter")
 
 
@@ -58,11 +60,12 @@ class ShippedWeights:
 
 @dataclass(frozen=True)
 class Official:
-    """What a user must obtain when nothing is shipped."""
+    """What a user must obtain when nothing is shipped. `option`: takes a second file that it needs."""
 
     file: str = ""
     source: str = ""
     note: str = ""
+    option: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Variant:
 
     `ablation`: the row of an ablation table that it is, or "". `backbone`, `trained_on`: where they differ from
     the card's; `remark`: what tables must say below its numbers. Facts that nothing is computed from.
+    `trainable`: False where the card's trainer refuses it.
     """
 
     name: str
@@ -81,6 +85,7 @@ class Variant:
     backbone: str = ""
     trained_on: tuple[str, ...] = ()
     remark: str = ""
+    trainable: bool = True
 
 
 @dataclass(frozen=True)
@@ -221,10 +226,12 @@ def _variant(
             raise unknown("variant", str(raw["base"]), [v for v in variants if v != name], where=where)
         base = variants[raw["base"]]
         changes = {**base.get("options", {}), **changes}
-        raw = {**{key: base[key] for key in ("backbone", "trained_on", "remark") if key in base}, **raw}
+        raw = {**{key: base[key] for key in _OF_THE_BASE if key in base}, **raw}
     for key in changes:
         if key not in options:
             raise unknown("option", key, options, where=where)
+    if not isinstance(raw.get("trainable", True), bool):
+        raise _wrong(path, f"variants.{name}.trainable", "must be true or false")
     official = _official(raw["official"], f"variants.{name}.official", path) if "official" in raw else None
     return Variant(
         name=check_id("variant", name),
@@ -234,6 +241,7 @@ def _variant(
         backbone=str(raw.get("backbone", "")),
         trained_on=_strings(raw.get("trained_on", []), f"variants.{name}.trained_on", path),
         remark=str(raw.get("remark", "")),
+        trainable=raw.get("trainable", True),
     )
 
 
@@ -254,10 +262,10 @@ def _of_ablations(ablations: Ablations, variants: Mapping[str, Variant], path: P
 
 def _official(raw: Any, key: str, path: Path) -> Official:
     if not isinstance(raw, dict) or not all(isinstance(v, str) for v in raw.values()):
-        raise _wrong(path, key, "must be a table of texts (file, source, note)")
+        raise _wrong(path, key, f"must be a table of texts ({', '.join(_OFFICIAL)})")
     for name in raw:
-        if name not in ("file", "source", "note"):
-            raise unknown("key", name, ("file", "source", "note"), where=f"{path}, [{key}]")
+        if name not in _OFFICIAL:
+            raise unknown("key", name, _OFFICIAL, where=f"{path}, [{key}]")
     return Official(**raw)
 
 

@@ -50,8 +50,9 @@ def predictions_root(path: Path) -> Path:
                 raise UserError(
                     "this run scored label maps from elsewhere, and holds none itself",
                     where=path,
-                    hint=f"give what it scored: '{method.get('folder') or method.get('source')}'; where that is no "
-                    "run folder, `ovbench export` also needs --protocol P",
+                    hint="score them again with --save-predictions, which keeps copies here; or give what it scored: "
+                    f"'{method.get('folder') or method.get('source')}'; where that is no run folder, `ovbench export` "
+                    "also needs --protocol P",
                 )
             raise UserError(
                 "this run saved no predictions",
@@ -91,6 +92,8 @@ def default_name(folder: Path) -> str:
     method = _manifest_beside(folder).get("method", {})
     if not method.get("id"):
         return folder.resolve().name
+    if method["id"] == "predictions" and method.get("source"):
+        return str(method["source"])  # a run that kept copies of label maps from elsewhere
     base, plus, wrapper = str(method["id"]).partition("+")
     return (f"{base}:{method['variant']}" if method.get("variant") else base) + plus + wrapper
 

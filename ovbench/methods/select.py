@@ -178,9 +178,21 @@ def _trainable(card: Card, variant: str, protocol: Protocol | None) -> bool:
     """
     if protocol is not None and not (protocol.dataset.train_split and protocol.groups["seen"]):
         return False
+    if variant in card.variants and not card.variants[variant].trainable:
+        return False
     if _package(card.trainer) == _package(card.segmenter):
         return bool(card.trainer)
     return protocol is not None and card.default_variants.get(protocol.dataset.name) == variant
+
+
+def trained_variants(card: Card) -> list[str]:
+    """The variants, those of ablations aside, that the card's trainer trains on some data set."""
+    if not card.trainer:
+        return []
+    named = [v.name for v in card.variants.values() if not v.ablation and v.trainable]
+    if _package(card.trainer) != _package(card.segmenter):
+        named = [name for name in named if name in card.default_variants.values()]
+    return named
 
 
 def _package(target: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ovbench.core.errors import IncompleteError, IntegrityError, UserError
+from ovbench.core.words import plural
 from ovbench.engine.records import CountedVideo
 from ovbench.metrics.iou import class_scores
 from ovbench.metrics.sample import ClassSums, run_sample, sums_of, total_sums
@@ -22,7 +23,6 @@ from ovbench.stats.power import POWER, check
 
 from .columns import columns_for, headline_key
 from .conventions import constant_values
-from .explain_model import plural
 from .find import open_run
 from .model import FEW_VIDEOS, Cell, Run, required_protocol
 from .names import names_of, profiles_mixed

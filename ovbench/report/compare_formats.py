@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from ovbench.core.errors import unknown
+from ovbench.core.words import plural
 from ovbench.stats.power import MOST
 
 from .compare import THIN, Comparison
-from .explain_model import plural
 from .grids import GAP, aligned, csv_text, markdown_lines
 
 _CSV = ("kind", "name", "group", "a", "b", "effect", "low", "high", "p", "p_adjusted", "verdict", "needed")

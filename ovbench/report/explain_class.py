@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from ovbench.core.errors import UserError, unknown
+from ovbench.core.words import plural
 from ovbench.metrics.conventions import Convention
 from ovbench.metrics.sample import class_sums
 from ovbench.protocol.schema import Protocol
 
 from .explain_counts import ClassFacts, confusion, group_arithmetic, members
-from .explain_model import Grid, Part, percent, plural, share
+from .explain_model import Grid, Part, percent, share
 from .explain_source import Source
 
 MOST = 8

@@ -55,11 +55,6 @@ def share(part: int | None, whole: int | None) -> float | None:
     return None if part is None or not whole else 100.0 * part / whole
 
 
-def plural(number: int, word: str, words: str | None = None) -> str:
-    """ "1 video", "2 videos"."""
-    return f"{number:,} {word if number == 1 else words or word + 's'}"
-
-
 def listed(names: Sequence[str], most: int = 12) -> str:
     """Names in quotes, separated by commas; beyond `most` only how many more."""
     shown = ", ".join(f"'{n}'" for n in names[:most])

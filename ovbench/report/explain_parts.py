@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ovbench.core.words import plural
 from ovbench.metrics.conventions import Convention
 
 from .explain_counts import THIN, ClassFacts, harmonic_of, pixel_split
-from .explain_model import Grid, Part, count, listed, percent, plural, share
+from .explain_model import Grid, Part, count, listed, percent, share
 from .explain_source import Source
 from .model import FEW_VIDEOS
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ovbench.core.words import plural
 from ovbench.metrics.flicker import FLOW_SCORES, RATES, change_sums
 from ovbench.metrics.temporal import MODES, SCRIPT_SHORT, constant_reference, label_free
 
-from .explain_model import Grid, Part, percent, plural
+from .explain_model import Grid, Part, percent
 from .explain_source import Source
 
 ASKS = {

@@ -18,6 +18,10 @@ RUNS = Path("runs")
 """Where `ovbench run` puts its folders, hence where tables look."""
 
 
+class AllPartial(UserError):
+    """Nothing but partial runs, and nobody asked for them."""
+
+
 @dataclass(frozen=True)
 class Group:
     """Runs that may share a table: one protocol version, the same videos, the same limits."""
@@ -113,11 +117,15 @@ def grouped(runs: Sequence[Run], *, protocol_id: str | None = None, partial: boo
         for group in _of_protocol([r for r in runs if r.protocol["id"] == name], partial)
     ]
     if not groups:
-        raise UserError(
-            f"all {len(runs)} runs are partial (limited to some videos or frames)",
+        raise AllPartial(
+            f"{_all(len(runs))} partial (limited to some videos or frames)",
             hint="--partial shows them, in tables of their own",
         )
     return groups
+
+
+def _all(number: int) -> str:
+    return "the run is" if number == 1 else f"all {number} runs are"
 
 
 def _of_protocol(runs: list[Run], partial: bool) -> Iterator[Group]:

@@ -31,6 +31,15 @@ def _cut(name: str) -> str:
     return re.sub(r"\b([0-9a-f]{10})[0-9a-f]{54}\b", r"\1", name)
 
 
+UNTRAINED = " (untrained)"
+"""What follows the name of a run without trained weights wherever no column of marks stands beside it."""
+
+
+def labelled(name: str, run: Run) -> str:
+    """A run's name as pictures and headings say it."""
+    return name + UNTRAINED if run.method.get("untrained") else name
+
+
 def profiles_mixed(runs: Sequence[Run]) -> list[str]:
     """A warning per method of which runs of several profiles (networks of different function) stand together."""
     names = dict(zip(map(id, runs), names_of(runs), strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ovbench.core.words import plural
 from ovbench.methods.registry import cards
 from ovbench.metrics.conventions import convention as named_convention
 from ovbench.metrics.score import scores_under
@@ -12,7 +13,6 @@ from ovbench.metrics.temporal import label_free
 from ovbench.protocol.schema import Protocol
 
 from .conventions import REFERENCE, explained, shown_conventions, taxonomies
-from .explain_model import plural
 from .find import Group
 from .model import FEW_VIDEOS, Column, Row, Run
 from .values import SPEED
@@ -161,11 +161,12 @@ def _remarks(done: Sequence[Run]) -> Iterator[str]:
 
     A twin takes the remark of its method, which stands there once.
     """
-    texts = [(str(run.method["id"]).partition("+")[0], _remark(run)) for run in done]
+    texts = [(str(run.method["id"]).partition("+")[0], remark_of(run)) for run in done]
     yield from dict.fromkeys(f"{name}: {text}" for name, text in texts if text)
 
 
-def _remark(run: Run) -> str:
+def remark_of(run: Run) -> str:
+    """What must stand below the numbers of a run, "" for nothing: its own remark, or its variant's in the card."""
     said = (run.manifest.get("facts") or {}).get("remark")
     card = cards().get(str(run.method["id"]).partition("+")[0])
     variant = None if card is None else card.variants.get(str(run.method.get("variant") or ""))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ovbench.core.errors import IncompleteError, IntegrityError, OvbenchError, UserError
 from ovbench.core.types import RawMask
+from ovbench.core.words import plural
 from ovbench.datasets.scan import natural
 from ovbench.methods.labels import identity
 from ovbench.protocol.load import protocol_ids
@@ -34,13 +35,14 @@ from .verified import verify
 class Verdict:
     """A run whose scores follow from its counts. `label_maps` of it were hashed (None: none were saved).
 
-    `notes`: what could not be checked here.
+    `notes`: what could not be checked here. `left_out`: its label maps were checked, but are not packed.
     """
 
     name: str
     run: Run
     label_maps: int | None
     notes: tuple[str, ...] = ()
+    left_out: bool = False
 
     @property
     def line(self) -> str:
@@ -48,10 +50,12 @@ class Verdict:
         about, scores = self.run.protocol, (self.run.summary or {}).get("scores", {})
         values = {g: (scores.get(g) or {}).get("miou") for g in ("harmonic", "unseen", "seen", "all")}
         shown = ", ".join(f"{group} {value:.1f}" for group, value in values.items() if value is not None)
-        maps = "no label maps" if self.label_maps is None else f"{self.label_maps} label maps as counted"
+        maps = "no label maps" if self.label_maps is None else plural(self.label_maps, "label map")
+        if self.label_maps is not None:
+            maps += " not packed (--with-predictions packs them)" if self.left_out else " as counted"
         marks = [self.run.partial or "", "untrained" if self.run.method.get("untrained") else ""]
         extra = "".join(f", {mark.upper()}" for mark in marks if mark)
-        what = f"{self.name} on {about['id']} v{about['version']}, {len(self.run.videos)} videos{extra}"
+        what = f"{self.name} on {about['id']} v{about['version']}, {plural(len(self.run.videos), 'video')}{extra}"
         return f"{self.run.path.name}: {what}; mIoU {shown}; {maps}"
 
 
@@ -97,7 +101,7 @@ def pack_runs(
     facts = {n: _facts(v.run, predictions) for n, v in zip(paths, verdicts, strict=True)}
     with new_file(out, force) as temporary:
         pack = write_pack(temporary, paths, facts, predictions)
-    return pack, verdicts
+    return pack, [replace(v, left_out=not predictions and v.label_maps is not None) for v in verdicts]
 
 
 def verify_path(

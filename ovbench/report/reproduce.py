@@ -17,6 +17,7 @@ from ovbench.stats.seeds import over_seeds, over_unpaired_seeds
 
 from .grouping import heading
 from .model import Cell, Run
+from .notes import remark_of
 from .published import METRICS, Entry, read_table
 from .reproduce_model import Line, Reproduction
 from .reproduce_notes import notes_for
@@ -148,6 +149,7 @@ def _line(
         runs=tuple(str(run.path) for run in runs),
         weights=tuple(_weights(run) for run in runs),
         trained_on=heading(runs[0], "training-data"),
+        remark=" ".join(dict.fromkeys(filter(None, map(remark_of, runs)))),
     )
 
 

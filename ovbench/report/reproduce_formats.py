@@ -182,7 +182,7 @@ def _csv(table: Reproduction) -> str:
     parts = ("published", *_PARTS, *(f"difference.{part}" for part in _PARTS[:3]))
     scores = [f"{key}.{part}" for key in METRICS for part in parts]
     gaps = ["gap.published", "gap.value", "gap.low", "gap.high", "sign"]
-    measured = ["measured_with", "measured_weights", "measured_trained_on", "seeds"]
+    measured = ["measured_with", "measured_weights", "measured_trained_on", "measured_remark", "seeds"]
     rows: list[list[object]] = [[*table.facts, *_ABOUT, *measured, *scores, *gaps, "missing", "command"]]
     for line in table.lines:
         cells: list[object] = []
@@ -194,7 +194,7 @@ def _csv(table: Reproduction) -> str:
         published = "" if line.published_gap is None else f"{line.published_gap:.6g}"
         cells += [published, *_numbers(line.gap, _PARTS[:3]), line.verdict, line.missing, line.command]
         about = [getattr(line.entry, name) for name in _ABOUT]
-        with_what = [line.method, ", ".join(line.weights), line.trained_on, line.seeds]
+        with_what = [line.method, ", ".join(line.weights), line.trained_on, line.remark, line.seeds]
         rows.append([*table.facts.values(), *about, *with_what, *cells])
     return csv_text(rows)
 

@@ -20,6 +20,7 @@ class Line:
         gap: measured, this row minus the reference row, paired by video; `published_gap` the same as published.
         seeds: how many trainings stand behind the measurement; `runs`: their folders.
         weights: of each run, the weights' name and the first digits of their SHA-256; `trained_on`: what the card says.
+        remark: what the method or its card says of these numbers, to stand below any table of them.
         missing: why nothing was measured, "" where something was; `command`: what would fill it.
         absent: nothing can stand for the row, by design; `missing` says why.
     """
@@ -34,6 +35,7 @@ class Line:
     runs: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     trained_on: str = ""
+    remark: str = ""
     missing: str = ""
     command: str = ""
     absent: bool = False

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
+from ovbench.core.words import plural
 from ovbench.protocol.schema import Protocol
 
-from .explain_model import plural
 from .model import FEW_VIDEOS
 from .published import METRICS, read_table, repeated, violations
 from .reproduce_model import Line
@@ -50,7 +50,7 @@ def _measured_with(lines: Sequence[Line]) -> Iterator[str]:
             yield (
                 f"{line.entry.row}, measured with {line.method}; weights {', '.join(line.weights)}; trained on: "
                 f"{line.trained_on}."
-            )
+            ) + (f" Here {line.remark}" if line.remark else "")
 
 
 def _reading(world: bool, lines: Sequence[Line], protocol: Protocol) -> Iterator[str]:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovbench.core.errors import UserError
+from ovbench.core.words import plural
 from ovbench.protocol.schema import Protocol
 
-from .explain_model import plural
 from .find import find
 from .grouping import one_profile
 from .model import Run, folder_of
+
+_CLIP = "clip_weights"
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def _usable(wanted: set[str], protocol: Protocol, folders: Sequence[Path]) -> tu
 
 
 def _unusable(run: Run, protocol: Protocol) -> str | None:
-    given = (run.manifest.get("options") or {}).get("given")
+    given = _by_hand(run)
     if run.protocol["hash"] != protocol.hash:
         return f"a run of another version of the protocol, v{run.protocol['version']}"
     if run.method.get("untrained"):
@@ -112,6 +114,11 @@ def _unusable(run: Run, protocol: Protocol) -> str | None:
     if run.partial is not None:
         return f"a partial run: {run.partial}"
     return None if run.complete else "a run that is not finished"
+
+
+def _by_hand(run: Run) -> list[str]:
+    """Options set by hand, but for CLIP's file: weights, without which some files are not whole."""
+    return [key for key in (run.manifest.get("options") or {}).get("given") or {} if key != _CLIP]
 
 
 def _over_the_same_videos(found: _Named) -> tuple[_Named, list[Unused]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ovbench.core.errors import UserError
+from ovbench.core.words import plural
 from ovbench.metrics.conventions import convention as named_convention
 from ovbench.protocol.load import load_protocol
 from ovbench.protocol.schema import Protocol
@@ -16,7 +17,6 @@ from ovbench.store.rundir import RunDir
 
 from .columns import columns_for, headline_key
 from .conventions import convention_columns, needed_protocol, one_taxonomy, reference_rows, side_by_side
-from .explain_model import plural
 from .find import Group, grouped, open_runs
 from .formats import write
 from .grouping import NO_RUN, check_grouping, grouping_note, heading, into_groups, one_profile
@@ -213,7 +213,7 @@ def _gap(name: str, run: Run) -> Row:
     if run.summary is None:
         note = "not finished"
     else:
-        note = f"{len(run.summary['missing_videos'])} of {len(run.videos)} videos missing"
+        note = f"{len(run.summary['missing_videos'])} of {plural(len(run.videos), 'video')} missing"
     return Row(name, marks=_marks((run,)), note=note, runs=(str(run.path),))
 
 

@@ -30,6 +30,7 @@ _INSIDE = re.compile(
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 AGAIN = "get the pack again from who made it"
+BY_HAND = "unpacked and zipped again by hand? `ovbench pack FOLDER --out FILE.zip` packs it again"
 
 Files = dict[str, dict[str, Any]]
 Runs = dict[str, dict[str, Any]]
@@ -55,6 +56,8 @@ def members(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]
             seen: set[str] = set()
             for info in listed:
                 _check_member(path, info, seen)
+            if MANIFEST in seen and listed[0].filename != MANIFEST:
+                refuse(path, f"{MANIFEST} is there, but not as the first file", BY_HAND)
             if not listed or listed[0].filename != MANIFEST:
                 refuse(
                     path,
@@ -119,7 +122,8 @@ def check_name(where: object, name: str) -> None:
         refuse(where, f"the path {name!r} leaves the folder ('..'): refused")
     odd = any(not part.isprintable() or part in ("", ".") or part.startswith(".") for part in parts)
     if odd or PurePosixPath(name).as_posix() != name or _too_long(parts):
-        refuse(where, f"the path {name!r} is not one that a pack holds")
+        hint = BY_HAND if name.endswith("/") else AGAIN
+        refuse(where, f"the path {name!r} is not one that a pack holds", hint)
     if name != MANIFEST and not _INSIDE.fullmatch(name):
         refuse(where, f"the file {name!r} does not belong to a run")
 

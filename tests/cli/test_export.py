@@ -183,7 +183,7 @@ def test_a_run_of_score_names_what_it_scored(done: Path, export: Any, tmp_path: 
         jobs=1,
     )
     code, _, err = export(out, "--what", "predictions", "--out", tmp_path / "x.json")
-    assert code == 2 and f"'{done.name}/predictions'" in err and "--save-predictions" not in err, err
+    assert code == 2 and f"'{done.name}/predictions'" in err and "score them again with --save-predictions" in err, err
 
 
 def test_nothing_is_overwritten_by_accident(done: Path, export: Any, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_a_pack_stands_for_its_runs(
 ) -> None:
     code, out, err = call(capsys, "verify", pack)
     assert code == 0, err
-    assert "pack of 1 runs" in out and "12 label maps as counted" in out
+    assert "pack of 1 run, " in out and "12 label maps as counted" in out
     assert call(capsys, "verify", runs / "random")[0] == 0
 
     plain = call(capsys, "table", "--partial", runs / "random", runs / "constant")
@@ -179,3 +179,34 @@ def test_what_is_no_pack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert call(capsys, "verify", tmp_path / "nowhere.zip")[0] == 2
     text.rename(tmp_path / "notes.zip")
     assert call(capsys, "verify", tmp_path / "notes.zip")[0] == 4
+
+
+def test_what_is_packed_is_said(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "small.zip"
+    code, said, _ = call(capsys, "pack", runs / "random", "--out", out)
+    assert code == 0 and "12 label maps not packed (--with-predictions packs them)" in said
+    assert "\n1 run, 5 files, " in said
+    with zipfile.ZipFile(out) as archive:
+        assert not [name for name in archive.namelist() if name.endswith(".png")]
+    code, said, _ = call(capsys, "verify", out)
+    assert code == 0 and "pack of 1 run, 5 files" in said and "no label maps" in said
+    code, said, _ = call(capsys, "pack", runs / "random", "--out", out, "--force", "--with-predictions")
+    assert code == 0 and "; 12 label maps as counted" in said
+
+
+@pytest.mark.parametrize("folders", [True, False])
+def test_a_pack_zipped_again_by_hand_can_be_packed_again(
+    pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], folders: bool
+) -> None:
+    folder, again = tmp_path / "folder", tmp_path / "again.zip"
+    with zipfile.ZipFile(pack) as archive:
+        archive.extractall(folder)
+    with zipfile.ZipFile(again, "w") as archive:
+        for path in sorted(folder.rglob("*"), reverse=True):
+            if folders or path.is_file():
+                archive.write(path, path.relative_to(folder))
+    code, _, said = call(capsys, "verify", again)
+    assert code == 4 and "`ovbench pack FOLDER --out FILE.zip` packs it again" in " ".join(said.split())
+    mended = tmp_path / "mended.zip"
+    assert call(capsys, "pack", folder, "--with-predictions", "--out", mended)[0] == 0
+    assert mended.read_bytes() == pack.read_bytes()

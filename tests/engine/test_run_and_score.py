@@ -341,6 +341,27 @@ def test_sparse_truth_needs_only_the_labelled_frames(tmp_path: Path) -> None:
         done = score(out / "predictions", "cityscapes-19", data_root=root, jobs=1, out=tmp_path / str(number))
         ours, theirs = json.loads(done.read_text()), json.loads((out / "summary.json").read_text())
         assert ours["scores"] == theirs["scores"]
+    copied, stamps = tmp_path / "copied", []
+    for _ in range(2):  # the second time all is there
+        done = score(
+            out / "predictions", "cityscapes-19", data_root=root, jobs=1, out=copied, save_predictions=True
+        )
+        assert json.loads(done.read_text())["scores"] == theirs["scores"]
+        (kept,) = (copied / "predictions").rglob("*.png")
+        stamps.append(kept.stat().st_mtime_ns)
+    assert stamps[0] == stamps[1]
+
+
+def test_scored_copies_are_not_scored_into_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(request(out=Path("run"), save_predictions=True))
+    asked = request(method="predictions", settings={"folder": "run"}, save_predictions=True)
+    copied = run(replace(asked, out=None)).parent
+    with pytest.raises(UserError, match="cannot be written here"):
+        run(replace(asked, settings={"folder": str(copied)}, out=None, fresh=True))
+    assert list((copied / "predictions").rglob("*.png"))
 
 
 def test_doctor_lists_the_small_extras(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ovbench.cli.methods import card_text
 from ovbench.core.errors import UserError
 from ovbench.methods import select as selection
 from ovbench.methods.card import Card, Official, ShippedWeights, Variant, read_card
@@ -210,3 +211,30 @@ def test_shipped_weights_go_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "seed1").write_bytes(b"a file of one's own comes first")
     assert not select("ov2vss", weights="seed1", protocol=protocol).shipped
+
+
+def test_training_is_offered_for_the_variants_that_a_trainer_takes() -> None:
+    """What the cards say against what the trainers ask for."""
+    for name, option, wanted in (("sam-clip", "proposals", "points"), ("zsseg", "region_prompt", "same")):
+        card = cards()[name]
+        for variant in card.variants.values():
+            assert variant.trainable == ({**card.options, **variant.options}[option] == wanted), variant.name
+    assert selection.trained_variants(cards()["sam-clip"]) == ["world"]
+    assert selection.trained_variants(cards()["maskclip"]) == ["world"]
+    assert "only world" in card_text(cards()["sam-clip"])
+    assert "but for r50-learned-voc15, r101c-learned-voc15" in card_text(cards()["zsseg"])
+    assert "yes, with `ovbench train`\n" in card_text(cards()["deop"])
+    assert "trainable" not in card_text(cards()["random"])
+    vspw = load_protocol("vspw-80-44")
+    with pytest.raises(UserError) as caught:
+        select("sam-clip:vit-b", protocol=vspw)
+    assert "ovbench train" not in str(caught.value)
+    assert selection.how_to_train(cards()["zsseg"], "r101c-learned-voc15", vspw) is None
+
+
+@pytest.mark.parametrize("text", ['trainable = "no"', 'official = { files = "x" }'])
+def test_a_variant_is_typed(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "method.toml"
+    path.write_text(TEXT.replace('description = "s"', text))
+    with pytest.raises(UserError, match="true or false|unknown key"):
+        read_card(path)

@@ -309,3 +309,17 @@ def test_label_maps_that_were_changed_are_found_out(
     maps[-1].unlink()
     assert run("random+vote", tmp_path / "x", "--from", copy) == 3
     assert "no complete label maps" in capsys.readouterr().err
+
+
+def test_a_source_of_fewer_videos_says_how_many(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("random+vote", tmp_path / "x", "--videos", "3", "--from", saved) == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "of the first 2 videos (--videos 2), and 3 are to be run" in said
+        and "give --videos 2 here too" in said
+    )
+    assert run("random+vote", tmp_path / "x", "--videos", "1", "--from", saved) == 0
+    said = capsys.readouterr().err
+    assert "1 video done" in said and "1 videos" not in said

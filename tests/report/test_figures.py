@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 import xml.etree.ElementTree as ET
+from unittest.mock import patch
 
 import figure_cases
 import numpy as np
@@ -23,8 +24,9 @@ from ovbench.core.paths import room
 from ovbench.protocol.load import load_protocol
 from ovbench.report.figures import FIGURES, Options, draw, figure_svg
 from ovbench.report.figures.files import encode, save
+from ovbench.report.figures.scatter import twins
 from ovbench.report.figures.series import prepare
-from ovbench.report.figures.style import FAINT, shortened, styled, text_width, undrawable, wrapped
+from ovbench.report.figures.style import FAINT, PAD, shortened, styled, text_width, undrawable, wrapped
 from ovbench.report.find import open_runs
 from ovbench.report.model import Run
 
@@ -280,6 +282,7 @@ def test_strip(kept, tmp_path):
     with pytest.raises((UserError, IncompleteError)) as error:
         draw("strip", kept[:1])
     assert "--save-predictions" in str(error.value)
+    assert error.value.hint.startswith("ovbench run ") and "--method ov2vss" in error.value.hint
     out = tmp_path / "majority"
     argv = [
         "--method",
@@ -314,6 +317,61 @@ def test_strip(kept, tmp_path):
     assert "0.0 %" in [t.get_text() for t, _ in texts(figure)]  # one answer for all pixels never changes
     with pytest.raises(UserError, match="no pixel row 5000"):
         draw("strip", [Run.open(out)], Options(row=5000))
+
+
+@pytest.mark.parametrize("name", ["bus", "egg", "toy", "van", "cat", "dog *"])
+def test_a_text_fits_into_its_own_width(name):
+    left = text_width(name) + 0.1 + PAD
+    assert shortened([name, "x"], left - 0.1 - PAD)[0] == name
+
+
+def test_legends_are_read_row_by_row(kept):
+    figure = draw("per-class", [*kept, *open_runs(sorted(KEPT.glob("san-seed?")))])
+    encode(figure, "png", dpi=60)
+    (legend,) = figure.legends
+    boxes = [(t.get_window_extent(), t.get_text()) for t in legend.get_texts()]
+    read = [name for _, name in sorted(boxes, key=lambda b: (-round(b[0].y0), b[0].x0))]
+    entries, _ = prepare([*kept, *open_runs(sorted(KEPT.glob("san-seed?")))], Options()).shown(Options(), 4)
+    assert len({round(box.y0) for box, _ in boxes}) == 2 and read == [e.name for e in entries]
+
+
+@pytest.mark.parametrize("kind", ["per-class", "seen-unseen", "per-video", "confusion"])
+def test_untrained_runs_say_so(tmp_path, kind):
+    runs = [
+        Run.open(make_run(tmp_path / "zegformer", 0.6, method="zegformer", untrained=True)),
+        Run.open(make_run(tmp_path / "deop", 0.8, method="deop")),
+    ]
+    said = " ".join(t.get_text() for t, _ in texts(draw(kind, runs)))
+    assert "zegformer (untrained)" in said and "deop (untrained)" not in said
+
+
+def test_twins_of_untrained_runs_are_joined(tmp_path):
+    runs = [
+        Run.open(make_run(tmp_path / m, 0.6, method=m, untrained=True))
+        for m in ("zegformer", "zegformer+vote")
+    ]
+    pairs = twins(prepare(runs, Options()).entries)
+    assert [tuple(e.name for e in p) for p in pairs] == [
+        ("zegformer (untrained)", "zegformer+vote (untrained)")
+    ]
+
+
+def test_no_interval_no_word_of_it(tmp_path):
+    run = Run.open(make_run(tmp_path / "one", 0.6, videos=("v0",)))
+    for kind in ("per-class", "seen-unseen"):
+        assert "95 %" not in small_print(draw(kind, [run]))
+    assert "95 %" in small_print(draw("per-class", [Run.open(make_run(tmp_path / "eight", 0.6))]))
+
+
+def test_another_score_than_the_headline_has_a_reason(kept, tmp_path):
+    run = Run.open(make_run(tmp_path / "run", 0.6))
+    with patch("ovbench.report.figures.per_video.per_video") as found:
+        found.side_effect = lambda entry, key: np.where(
+            [key != "all.miou", *[False] * (len(entry.sample.units) - 1)], np.nan, 50.0
+        )
+        said = small_print(draw("per-video", [run]))
+    assert "All mIoU instead of harmonic mIoU" in said and "one without unseen classes has none" in said
+    assert "instead of" not in small_print(draw("per-video", [run]))
 
 
 def test_what_cannot_be_drawn_says_why(kept, wide, tmp_path):

@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,9 @@ from ovbench.core.errors import IncompleteError, IntegrityError, UserError
 from ovbench.protocol.load import load_protocol
 from ovbench.report.find import open_runs
 from ovbench.report.footage import OTHER, VOID, open_footage
+from ovbench.report.model import Run
 from ovbench.report.page import Options, write_report
+from ovbench.report.page.origins import origin_of
 from ovbench.report.page.page import _class_csv, apart
 from ovbench.report.page.render import json_block
 from ovbench.report.page.sheets import OTHER_BYTE, VOID_BYTE, fitted, map_bytes, packed, unpacked
@@ -186,6 +189,27 @@ def test_origins_name_key_and_command_but_no_path(made: tuple[Path, list[Path], 
     assert str(made[2].parent) not in text
 
 
+def test_the_check_command_can_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path / "runs" / "a b", 0.5)
+    monkeypatch.chdir(tmp_path)
+    for named in (Path("runs/a b"), run):
+        assert origin_of(Run.open(named)).check == "ovbench explain 'runs/a b'"
+    monkeypatch.chdir(tmp_path / "runs" / "a b")
+    found = origin_of(Run.open(run), str(tmp_path / "p.toml")).check
+    assert found == "ovbench explain 'a b' --protocol p.toml"  # from elsewhere: no path of this machine
+    assert origin_of(Run.open("../a b"), "../p.toml").check == "ovbench explain '../a b' --protocol ../p.toml"
+
+
+def test_untrained_runs_say_so_everywhere(tmp_path: Path) -> None:
+    runs = [
+        Run.open(make_run(tmp_path / "a", 0.5, method="deop", untrained=True)),
+        Run.open(make_run(tmp_path / "b", 0.6, method="san")),
+    ]
+    text = write_report(runs, tmp_path / "r.html", Options(figures=False, video_count=0)).read_text()
+    headings = re.findall(r'class="num method"><button[^>]*>(.*?)</button>', text)
+    assert [re.sub("<[^>]*>", "", h) for h in headings] == ["san", "deop (untrained)"]
+
+
 @pytest.mark.parametrize("budget", [0.6, 1.0])
 def test_pictures_are_thinned_out_to_the_budget(
     made: tuple[Path, list[Path], Path], tmp_path: Path, budget: float
@@ -326,3 +350,16 @@ def test_maps_are_thinned_out_not_mixed() -> None:
     assert found[0].tolist() == [[9, 11, 13, 15], [25, 27, 29, 31], [41, 43, 45, 47]]
     assert (found[1] == VOID_BYTE).all() and (found[2] == OTHER_BYTE).all()
     assert np.array_equal(unpacked(packed(found), (3, 3, 4)), found)
+
+
+def test_a_protocol_that_is_not_here_is_said_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = replace(load_protocol("camvid-8-3-gzs"), id="mine", hash="f" * 64)
+    run, out = make_run(tmp_path / "run", 0.5, protocol=foreign), tmp_path / "r.html"
+    with pytest.raises(SystemExit) as done:
+        main(["report", str(run), "--out", str(out)])
+    said = capsys.readouterr()
+    assert done.value.code == 0 and said.out.split() == [str(out)]
+    assert "mine: no figures and no videos" in said.err and "--protocol FILE.toml" in said.err
+    assert "<figure" not in out.read_text()

@@ -14,7 +14,7 @@ from run_cases import PROTOCOL, make_run
 
 from ovbench.cli.main import main
 from ovbench.core.errors import IntegrityError, UserError
-from ovbench.engine.reproduce import Means, check_weights, obstacle, run_rows
+from ovbench.engine.reproduce import Means, check_weights, command, obstacle, run_rows
 from ovbench.protocol.load import load_protocol
 from ovbench.report.reproduce import REFERENCE, Setting, build, setting
 from ovbench.report.reproduce_formats import FORMATS, write
@@ -319,3 +319,39 @@ def test_what_cannot_be_run_says_how_to_train_it_where_it_is_trained(tmp_path: P
 def test_print_leaves_commands_out(asked: Setting) -> None:
     empty = write(build(setting("table2", world=False), []), "latex")
     assert "MISSING: " in empty and "ovbench run" not in empty and "Fill it" not in empty
+
+
+def test_the_remark_of_a_method_stands_with_its_measurement(asked: Setting, tmp_path: Path) -> None:
+    make_run(tmp_path / "s", 0.5, method="sam-clip", variant="world", weights="s")
+    said = {"facts": {"remark": "a remark of its own."}}
+    make_run(tmp_path / "z", 0.5, method="zegformer", variant="world", weights="z", changes=said)
+    table = build(asked, [tmp_path])
+    for name in FORMATS:
+        text = " ".join(write(table, name).split())
+        assert "masks come from a small mask maker of our own, not from SAM." in text, name
+        assert "a remark of its own." in text, name
+    rows = {r["row"]: r["measured_remark"] for r in csv.DictReader(io.StringIO(write(table, "csv")))}
+    assert "not from SAM" in rows["SAM + CLIP, ViT-B2"] and not rows["DeOP, ResNet-101"]
+
+
+def test_the_command_for_sam_with_clip_can_work(tmp_path: Path) -> None:
+    table = build(setting("table1", world=False), [tmp_path])
+    line = of(table, "SAM + CLIP, ViT-B2")
+    assert "ovbench train" not in line.missing
+    assert line.command.endswith("--weights FILE --set clip_weights=FILE")
+    zegformer = of(table, "ZegFormer, ResNet-101")
+    assert "ovbench train --method zegformer" in zegformer.missing and "--set" not in zegformer.command
+    sam, vspw = Path("sam.pth"), load_protocol("vspw-80-44")
+    given = command("sam-clip:vit-b", vspw, Means(weights={"sam-clip": sam}))
+    assert given.endswith("--weights sam.pth --set clip_weights=FILE")
+    assert "--set" not in command("sam-clip:world", load_protocol("world-27-9"), Means())
+
+
+def test_a_file_for_clip_is_no_option_set_by_hand(asked: Setting, tmp_path: Path) -> None:
+    row = "SAM + CLIP, ViT-B2"
+    given = {"clip_weights": "clip.safetensors"}
+    make_run(tmp_path / "s", 0.5, method="sam-clip", variant="world", weights="s", options=given)
+    assert of(build(asked, [tmp_path]), row).runs
+    more = {**given, "rule": "smallest"}
+    make_run(tmp_path / "s", 0.5, method="sam-clip", variant="world", weights="s", options=more)
+    assert "options set by hand" in of(build(asked, [tmp_path]), row).missing

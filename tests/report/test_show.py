@@ -10,18 +10,22 @@ import numpy as np
 import pytest
 from engine_runs import request
 from PIL import Image
+from run_cases import make_run
 
 from ovbench.cli.main import _run
 from ovbench.core.errors import IncompleteError, IntegrityError, UserError
 from ovbench.datasets.open import open_dataset
 from ovbench.engine.evaluate import run as run_method
+from ovbench.methods.predictions import default_name
 from ovbench.methods.stored import png
 from ovbench.protocol.load import load_protocol
-from ovbench.report.footage import OTHER, encode, open_footage, palette, saves_label_maps
+from ovbench.report.footage import OTHER, encode, need_label_maps, open_footage, palette, saves_label_maps
 from ovbench.report.footage.motion import motion
 from ovbench.report.footage.pick import RULES, pick, spread
 from ovbench.report.footage.show import Asked, default_frames, parse_frames, show
+from ovbench.report.footage.source import names_of_shown
 from ovbench.report.model import Run
+from ovbench.report.packed import pack_runs
 from ovbench.store.masks import read_mask
 
 WORLD = "world-27-9"
@@ -269,6 +273,52 @@ def test_a_run_without_label_maps_says_the_command(tmp_path, capsys):
     (run / "manifest.json").write_text(json.dumps(manifest))
     _, _, err = call(capsys, run, "--out", tmp_path / "p.png")
     assert "ovbench run --method constant --protocol world-27-9 --save-predictions" in err
+
+
+def test_the_command_repeats_protocol_and_data_root(tmp_path):
+    run = make_run(tmp_path / "run", 0.5)
+    for words in (
+        ["ovbench", "demo"],
+        ["ovbench", "run", "--protocol=x.toml", "--data-root", "y", "--fresh"],
+    ):
+        manifest = json.loads((run / "manifest.json").read_text())
+        manifest["sessions"] = [{"command": words}]
+        (run / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(UserError) as error:
+            need_label_maps(Run.open(run), "./mine.toml", Path("my data"))
+        hint = str(error.value.hint)
+        assert hint.endswith("--protocol ./mine.toml --data-root 'my data' --save-predictions")
+        assert hint.count("--protocol") == hint.count("--data-root") == 1 and "--fresh" not in hint
+
+
+def test_untrained_runs_say_so(good):
+    run = Run.open(good)
+    fake = Run(
+        run.path, {**run.manifest, "method": {**run.method, "untrained": True}}, run.summary, run.timing
+    )
+    assert names_of_shown([fake, run])[0].endswith("(untrained)")
+    assert "untrained" not in names_of_shown([fake, run])[1]
+
+
+def test_scored_label_maps_can_be_looked_at(good, world, tmp_path, capsys):
+    """`score` keeps copies with --save-predictions: same summary, same key, and all that looks at runs works."""
+    maps, plain, kept = tmp_path / "maps", tmp_path / "plain", tmp_path / "kept"
+    shutil.copytree(good / "predictions", maps)
+    argv = ["score", "--predictions", maps, "--protocol", WORLD, "--videos", VIDEOS, "--frames", FRAMES]
+    argv += ["--jobs", 1, "--out"]
+    assert _run([*map(str, argv), str(plain)]) == 0
+    code, _, err = call(capsys, plain, "--out", tmp_path / "p.png")
+    assert code == 2 and "kept no copies" in err and "ovbench score" in err and "--save-predictions" in err
+    assert _run([*map(str, argv), str(kept), "--save-predictions"]) == 0
+    assert (plain / "summary.json").read_bytes() == (kept / "summary.json").read_bytes()
+    first, second = (json.loads((p / "manifest.json").read_text()) for p in (plain, kept))
+    assert first["run_key"] == second["run_key"]
+    code, _, err = call(capsys, kept, "--out", tmp_path / "p.png")
+    assert code == 0, err
+    shutil.rmtree(maps)  # they are copies
+    open_footage([Run.open(kept)], world, None, "test-001").check()
+    assert default_name(kept / "predictions") == "maps"
+    pack_runs([kept], tmp_path / "kept.zip", predictions=True)
 
 
 def test_missing_and_damaged_label_maps(good, world, tmp_path):

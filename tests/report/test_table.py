@@ -6,6 +6,8 @@ import csv
 import dataclasses
 import io
 import json
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,8 +117,23 @@ def test_partial_runs_are_left_out_unless_asked(board, tmp_path):
     assert "maskclip:part" not in by_name(whole) and list(by_name(limited)) == ["maskclip:part"]
     assert limited["partial"] == "first 3 of 8 videos"
     assert any("PARTIAL" in n for n in limited["notes"])
-    with pytest.raises(UserError, match="all 1 runs are partial"):
+    with pytest.raises(UserError, match="the run is partial"):
         render([part])
+
+
+@pytest.mark.parametrize("verb", ["table", "report"])
+def test_partial_runs_by_name_get_the_whole_command(verb, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a b", "c"):
+        make_run(Path(name), 0.7, variant=name[0], videos=VIDEOS[:3], partial="first 3 of 8 videos")
+    more = ["--profile", "release", "--mean-seeds"]
+    with pytest.raises(SystemExit) as done:
+        main([verb, "a b", "c", *more])
+    said = capsys.readouterr().err
+    assert done.value.code == 2 and "all 2 runs are partial" in said
+    (command,) = (line.partition("next:")[2] for line in said.splitlines() if "next:" in line)
+    words = shlex.split(command.partition("   shows")[0])
+    assert words[:4] == ["ovbench", verb, "a b", "c"] and sorted(words[4:]) == sorted([*more, "--partial"])
 
 
 def test_two_versions_of_a_protocol_are_refused(tmp_path):

@@ -9,7 +9,7 @@ from ovbench.core.errors import UserError, unknown
 from ovbench.report.model import Run
 
 from .scatter import Scatter
-from .series import INTERVALS, Board, prepare, score_title
+from .series import Board, intervals_said, prepare, score_title
 from .style import styled
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def draw(runs: Sequence[Run], options: Options) -> Figure:
     note = board.note(
         f"VC{window}: pixels whose class in the truth stays the same for {window} frames and that are labelled "
         + ("right in all of them." if mode == "correct" else "alike in all of them."),
-        INTERVALS,
+        intervals_said(entries, key, board.headline),
         "Dashes join a method to its wrapped twin." if any(e.wrapper for e in entries) else "",
         left_out,
     )

@@ -44,8 +44,10 @@ def draw(runs: Sequence[Run], options: Options) -> Figure:
     order = sorted(found, key=lambda c: (-(found[c].effect or 0.0), c))
     mixed = len({board.protocol.classes[c].seen for c in order}) > 1
     note = board.note(
-        f"{second.name} minus {first.name}. Lines: 95 % intervals, paired by video, of each class by itself; pale: it "
-        "holds 0. Right: videos that hold the class, share of all scored pixels.",
+        f"{second.name} minus {first.name}.",
+        "Lines: 95 % intervals, paired by video, of each class by itself; pale: it holds 0."
+        * any(d.low is not None for d in found.values()),
+        "Right: videos that hold the class, share of all scored pixels.",
         "* unseen in training." if mixed else "",
     )
     with styled():

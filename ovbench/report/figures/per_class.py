@@ -42,7 +42,9 @@ def draw(runs: Sequence[Run], options: Options) -> Figure:
     absent = len(classes) - len(there)
     note = board.note(
         f"{'All' if group == 'all' else group.capitalize()} classes ({len(order)}), ordered by {entries[best].name}.",
-        "Lines: 95 % intervals over videos. Right: videos that hold the class, share of all scored pixels.",
+        "Lines: 95 % intervals over videos."
+        * any(found[i][c].low is not None for i in range(len(entries)) for c in order),
+        "Right: videos that hold the class, share of all scored pixels.",
         "* unseen in training." if mixed else "",
         f"{absent} without a pixel of truth {'is' if absent == 1 else 'are'} left out." if absent else "",
         left_out,

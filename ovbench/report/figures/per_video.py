@@ -47,6 +47,7 @@ def draw(runs: Sequence[Run], options: Options) -> Figure:
     note = board.note(
         "Dots: videos; box: quartiles; bar: median. Each score rests on the classes that its video shows.",
         f"{missing} videos have no such score." if missing else "",
+        _instead(board, key, options),
         left_out,
     )
     with styled():
@@ -85,6 +86,15 @@ def _score(board: Board, entries: Sequence[Entry], options: Options) -> str:
         if options.score is not None or not np.isnan(values).any():
             return key
     return "all.miou"
+
+
+def _instead(board: Board, key: str, options: Options) -> str:
+    """Why the figure shows another score than the protocol's headline, where it does."""
+    if options.score is not None or key == board.headline:
+        return ""
+    why = ": one without unseen classes has none" * board.headline.startswith(("harmonic", "unseen"))
+    found = f"{score_title(key)} instead of {score_title(board.headline)}, which not every video by itself has{why}."
+    return found[0].upper() + found[1:]
 
 
 def _row(axes: Axes, place: int, values: Floats, entry: Entry) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ovbench.core.errors import UserError
+from ovbench.report.names import UNTRAINED
 
 from .classes import AXIS
 from .series import Entry
@@ -72,7 +73,10 @@ class Scatter:
 def twins(entries: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
     """Pairs of a method and its wrapped twin, where both are there."""
     inner = {e.name: e for e in entries}
-    return [(inner[base], e) for e in entries if e.wrapper and (base := e.name.partition("+")[0]) in inner]
+    pairs = [
+        (e.name.partition("+")[0] + UNTRAINED * e.name.endswith(UNTRAINED), e) for e in entries if e.wrapper
+    ]
+    return [(inner[base], e) for base, e in pairs if base in inner]
 
 
 def marker_look(entry: Entry) -> dict[str, Any]:

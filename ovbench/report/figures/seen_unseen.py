@@ -12,7 +12,7 @@ from ovbench.core.errors import UserError
 from ovbench.report.model import Run
 
 from .scatter import Scatter
-from .series import INTERVALS, prepare
+from .series import intervals_said, prepare
 from .style import FAINT, GREY, LINE, SMALL, styled, text_width
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def draw(runs: Sequence[Run], options: Options) -> Figure:
         raise UserError(
             f"protocol '{board.protocol.id}' does not score seen and unseen classes beside each other"
         )
-    note = board.note("Curves: equal harmonic mean (the number on each).", INTERVALS, left_out)
+    lines = intervals_said(entries, "seen.miou", "unseen.miou")
+    note = board.note("Curves: equal harmonic mean (the number on each).", lines, left_out)
     with styled():
         plot = Scatter(
             entries, "seen.miou", "unseen.miou", options, note, ("seen mIoU (%)", "unseen mIoU (%)")

@@ -15,7 +15,7 @@ from ovbench.report.columns import headline_key
 from ovbench.report.find import grouped
 from ovbench.report.grouping import one_profile
 from ovbench.report.model import Cell, Run, required_protocol
-from ovbench.report.names import names_of, seed_groups
+from ovbench.report.names import labelled, names_of, seed_groups
 from ovbench.report.values import mean_cells, mean_sample, run_cells
 from ovbench.report.verified import verify
 from ovbench.stats.bootstrap import Sample
@@ -122,7 +122,11 @@ class Board:
         return " ".join(s for s in (*sentences, mean, source, partial) if s)
 
 
-INTERVALS = "Lines: 95 % intervals over videos."
+def intervals_said(
+    entries: Sequence[Entry], *keys: str, text: str = "Lines: 95 % intervals over videos."
+) -> str:
+    """What the small print says of intervals: nothing where none is drawn."""
+    return text * any(e.cell(key).low is not None for e in entries for key in keys)
 
 
 def prepare(runs: Sequence[Run], options: Options) -> Board:
@@ -180,7 +184,7 @@ def verify_once(run: Run, protocol: Protocol) -> None:
 
 
 def entries_of(runs: Sequence[Run], protocol: Protocol, options: Options) -> list[Entry]:
-    """Entries with names as tables have them, in the order of their first runs."""
+    """Entries with names as tables have them and "(untrained)" where that is so, in the order of their first runs."""
     if options.seeds not in ("mean", "each"):
         raise unknown("way with training seeds", options.seeds, ("mean", "each"))
     names = names_of(runs)
@@ -191,7 +195,13 @@ def entries_of(runs: Sequence[Run], protocol: Protocol, options: Options) -> lis
     groups.sort(key=lambda group: min(place[id(r)] for r in group[1]))
     styles = looks([members for _, members in groups])
     return [
-        Entry(name, members, protocol, *look, control=members[0].method.get("kind") == "control")
+        Entry(
+            labelled(name, members[0]),
+            members,
+            protocol,
+            *look,
+            control=members[0].method.get("kind") == "control",
+        )
         for (name, members), look in zip(groups, styles, strict=True)
     ]
 

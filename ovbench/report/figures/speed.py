@@ -11,7 +11,7 @@ from ovbench.report.model import Run
 from ovbench.report.values import SPEED
 
 from .scatter import Scatter
-from .series import prepare, score_title
+from .series import intervals_said, prepare, score_title
 from .style import styled
 
 if TYPE_CHECKING:
@@ -45,7 +45,12 @@ def draw(runs: Sequence[Run], options: Options) -> Figure:
         where = f"Measured on {machines[0]}."
     else:
         where = f"MACHINES DIFFER, so speeds do not compare: {'; '.join(machines)}."
-    note = board.note(where, "Upright lines: 95 % intervals over videos.", odd, left_out)
+    note = board.note(
+        where,
+        intervals_said(entries, board.headline, text="Upright lines: 95 % intervals over videos."),
+        odd,
+        left_out,
+    )
     titles = ("frames per second of one worker", score_title(board.headline, unit=True))
     with styled():
         plot = Scatter(entries, SPEED, board.headline, options, note, titles)

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from ovbench.core.errors import UserError
 from ovbench.protocol.schema import Protocol
-from ovbench.report.footage import OTHER, VOID, Footage, open_footage, palette, saves_label_maps
+from ovbench.report.footage import (
+    OTHER,
+    VOID,
+    Footage,
+    need_label_maps,
+    open_footage,
+    palette,
+    saves_label_maps,
+)
 from ovbench.report.model import Run
 
 from .series import prepare
@@ -39,6 +47,8 @@ def draw(runs: Sequence[Run], options: Options) -> Figure:
         IntegrityError: label maps are not those that were scored.
     """
     board = prepare(runs, options)
+    for run in runs:
+        need_label_maps(run, options.protocol, options.data_root)
     footage = open_footage(runs, board.protocol, options.data_root, _video(runs, options))
     footage.check()
     row = _row(footage, options)
@@ -47,7 +57,7 @@ def draw(runs: Sequence[Run], options: Options) -> Figure:
     for r, name in enumerate(footage.names):
         tracks[name] = _track([footage.label_map(r, i) for i in range(len(footage))], row, footage)
     note = board.note(
-        f"Video {footage.video_id}, pixel row {row} of {footage.image(0).shape[0]}, frames 1 to {len(footage)} "
+        f"Video {footage.video_id}, pixel row {row} of {footage.image(0).shape[0]}, frames 0 to {len(footage) - 1} "
         "downwards. "
         "Percentages: pixels of this row that change their label from one frame to the next, on average."
     )

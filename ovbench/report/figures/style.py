@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -138,6 +136,10 @@ def widest(texts: Sequence[str], size: float = SMALL) -> float:
     return max((text_width(t, size) for t in texts), default=0.0)
 
 
+_SLACK = 1e-6
+"""Inches: a limit that was computed from a text's own width may be less than it in the last digit."""
+
+
 def shortened(texts: Sequence[str], limit: float, size: float = SMALL) -> list[str]:
     """Texts cut in their middle to `limit` inches; those that were different stay so where any cut can do that."""
     found = [_cut(text, limit, size, 0.6) for text in texts]
@@ -150,6 +152,7 @@ def shortened(texts: Sequence[str], limit: float, size: float = SMALL) -> list[s
 
 def _cut(text: str, limit: float, size: float, share: float) -> str:
     """`text` with so much left out of its middle that it fits; `share` of what is kept stands before the gap."""
+    limit += _SLACK
     if text_width(text, size) <= limit:
         return text
     fits = bisect_left(
@@ -214,11 +217,13 @@ class Sheet:
         if self._keys:
             from matplotlib.legend_handler import HandlerTuple
 
-            names = [name for _, name in self._keys]
+            # matplotlib fills columns, but people read rows: names come in the order of what they name
+            keys = [key for column in range(self._columns) for key in self._keys[column :: self._columns]]
+            names = [name for _, name in keys]
             if self._columns == 1:
                 names = shortened(names, self.width - 2 * PAD - _HANDLE)
             self.figure.legend(
-                handles=[artist for artist, _ in self._keys],
+                handles=[artist for artist, _ in keys],
                 labels=[f"\u2009{n}" if n.startswith("_") else n for n in names],  # "_" would hide an entry
                 loc="lower center",
                 bbox_to_anchor=(0.5, (self._small + 0.03) / self.height),
@@ -243,11 +248,10 @@ _HANDLE = SMALL * (_HANDLE_EM + 0.5 + 1.2) / 72  # line, gap and space to the ne
 
 
 def _legend_grid(names: Sequence[str], width: float) -> tuple[int, int]:
-    """Columns and rows of a legend that is no wider than `width`; columns are filled one after the other."""
+    """Columns and rows of a legend that is no wider than `width`; rows are filled one after the other."""
     sizes = [text_width(name) + _HANDLE for name in names]
     for columns in range(len(names), 1, -1):
         rows = -(-len(names) // columns)
-        parts = np.array_split(np.array(sizes), columns)  # as matplotlib fills them: longer columns first
-        if sum(float(part.max()) for part in parts) - SMALL * 1.2 / 72 <= width:
+        if sum(max(sizes[column::columns]) for column in range(columns)) - SMALL * 1.2 / 72 <= width:
             return columns, rows
     return 1, len(names)

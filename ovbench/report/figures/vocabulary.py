@@ -16,7 +16,7 @@ from ovbench.protocol.schema import Protocol
 from ovbench.report.columns import headline_key
 from ovbench.report.grouping import one_profile
 from ovbench.report.model import Cell, Run, installed_protocol
-from ovbench.report.names import names_of
+from ovbench.report.names import labelled, names_of
 from ovbench.report.values import mean_cells, run_cells
 
 from .classes import AXIS
@@ -53,7 +53,11 @@ def draw(runs: Sequence[Run], options: Options) -> Figure:
     ids = dict.fromkeys(p.id for p in sorted(told.values(), key=lambda p: len(p.vocabulary)))
     note = (
         "Names beyond the classes are no class: answering one is always wrong. "
-        + ("Bars: deviation over training seeds. " if _seeds(lines) else "Bars: 95 % intervals over videos. ")
+        + (
+            "Bars: deviation over training seeds. "
+            if _seeds(lines)
+            else "Bars: 95 % intervals over videos. " * _known(lines, key)
+        )
         + f"{', '.join(ids)}; {len(runs[0].videos)} videos."
         + (f" PARTIAL: {runs[0].partial}." if runs[0].partial else "")
     )
@@ -87,7 +91,7 @@ def _lines(
     for size in sorted(set(sizes.values())):
         same = [r for r in runs if sizes[r.path] == size]
         for name, run in zip(names_of(same), same, strict=True):
-            short = name if options.seeds == "each" else name.partition(" [")[0]
+            short = labelled(name if options.seeds == "each" else name.partition(" [")[0], run)
             line = found.setdefault(short, {})
             line[size] = (*line.get(size, ()), run)
     return found
@@ -95,6 +99,11 @@ def _lines(
 
 def _seeds(lines: dict[str, dict[int, tuple[Run, ...]]]) -> bool:
     return any(len(members) > 1 for line in lines.values() for members in line.values())
+
+
+def _known(lines: dict[str, dict[int, tuple[Run, ...]]], key: str) -> bool:
+    """Whether any point has an interval."""
+    return any(_cell(runs, key).low is not None for line in lines.values() for runs in line.values())
 
 
 def _cell(runs: Sequence[Run], key: str) -> Cell:

@@ -3,6 +3,7 @@
     class_colours(protocol) -> (K, 3) uint8            one colour per class, the same in every picture
     palette(protocol) -> (K + 2, 3) uint8              ... then "abstained" (index K) and "not evaluated" (K + 1)
     saves_label_maps(run, video_id) -> bool            whether there is something to look at
+    need_label_maps(run, protocol, data_root)          raises where there is not, with the command that helps
     open_footage(runs, protocol, data_root, video_id) -> Footage
 
     Footage.frame_names      names of the frames that can be shown
@@ -19,12 +20,14 @@ from __future__ import annotations
 
 from .colours import OTHER, VOID, class_colours, palette
 from .source import Footage, open_footage, saves_label_maps
+from .without import need_label_maps
 
 __all__ = [
     "OTHER",
     "VOID",
     "Footage",
     "class_colours",
+    "need_label_maps",
     "open_footage",
     "palette",
     "saves_label_maps",

@@ -152,7 +152,8 @@ def _with_records(runs: Runs, rule: str) -> list[Run]:
             raise UserError(
                 f"--pick {rule} reads the counts of runs, and these label maps belong to none",
                 where=run,
-                hint="name the video: --video ID; or make a run of them: ovbench score --predictions DIR --protocol P",
+                hint="name the video: --video ID; or make a run of them: "
+                "ovbench score --predictions DIR --protocol P --save-predictions",
             )
     return [run for run in runs if isinstance(run, Run)]
 

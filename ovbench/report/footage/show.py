@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import io
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ovbench.core.errors import UserError
-from ovbench.core.paths import cache_dir
 from ovbench.datasets.base import Dataset
 from ovbench.datasets.open import open_dataset
-from ovbench.methods.options import show as option_text
 from ovbench.methods.predictions import predictions_root
 from ovbench.protocol.load import load_protocol
 from ovbench.protocol.schema import Protocol
@@ -21,9 +18,9 @@ from ovbench.store.atomic import write_bytes
 
 from ..find import find, open_runs
 from ..model import Run, folder_of, required_protocol
-from ..names import method_name
 from .pick import Choice, common_videos, pick, spread
-from .source import Footage, open_footage, saves_label_maps
+from .source import Footage, open_footage
+from .without import need_label_maps
 
 STILL = (".png", ".pdf", ".svg")
 ENDINGS = (*STILL, ".gif", ".webp", ".mp4")
@@ -153,17 +150,8 @@ def _open(asked: Asked) -> list[Run | Path]:
         else:
             runs += open_runs([path])
     for run in runs:
-        if isinstance(run, Run) and run.method.get("id") != "predictions" and not saves_label_maps(run):
-            packed = run.path.resolve().is_relative_to(cache_dir("packs").resolve())
-            command = _command(run, packed)
-            what = "this run was packed without its" if packed else "this run saved no"
-            raise UserError(
-                f"{what} label maps, so there is nothing to look at",
-                where=run.path,
-                hint=f"ovbench pack RUN --with-predictions, where it was made; or {command}"
-                if packed
-                else command,
-            )
+        if isinstance(run, Run):
+            need_label_maps(run, asked.protocol, asked.data_root)
     return runs
 
 
@@ -172,27 +160,6 @@ def _label_maps(path: Path) -> bool:
     if path.is_file():
         return path.suffix in _MAPS and path.name not in ("summary.json", "manifest.json")
     return path.is_dir() and next(find(folder_of(path)), None) is None and predictions_root(path) == path
-
-
-def _command(run: Run, packed: bool) -> str:
-    """The command that gives a run its label maps, as far as the manifest tells; folders in it are shortened."""
-    sessions = run.manifest.get("sessions") or [{}]
-    dropped = ("--fresh", "--save-predictions")
-    words = [str(word) for word in sessions[-1].get("command") or () if word not in dropped]
-    if words[:2] == ["ovbench", "run"]:
-        if "--out" in words[:-1]:
-            place = words.index("--out")
-            del words[place : place + 2]
-        here = [] if packed else ["--out", str(run.path)]
-        return shlex.join([*words, *here, "--save-predictions"])
-    # A board or another version made it: the same run in a folder of its own.
-    name = method_name(run.method).partition(" ")[0]
-    words = ["ovbench", "run", "--method", name, "--protocol", str(run.protocol["id"])]
-    weights = run.method.get("weights")
-    words += ["--weights", str(weights)] if weights else []
-    for key, value in sorted((run.manifest.get("options", {}).get("given") or {}).items()):
-        words += ["--set", f"{key}={option_text(value)}"]
-    return shlex.join([*words, "--save-predictions"])
 
 
 def _protocol(runs: Sequence[Run | Path], given: str | None) -> Protocol:

@@ -19,7 +19,7 @@ from ovbench.protocol.schema import Protocol
 from ovbench.store.rundir import RunDir
 
 from ..model import Run
-from ..names import names_of
+from ..names import labelled, names_of
 from .colours import Classes, predicted_classes, truth_classes
 
 _NAMED = 5  # frames that a message lists
@@ -28,10 +28,11 @@ _AGAIN = "give the run's command again with --save-predictions: only what is mis
 
 @dataclass(frozen=True)
 class Scored:
-    """What a run's record says of its label maps: how many were counted, and their hash ("" in old records)."""
+    """What a run's record says of its label maps: of how many frames, and their hash ("" in old records)."""
 
     frames: int
     sha256: str
+    sparse: bool = False  # label maps from elsewhere, which need not be there for frames without truth
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ class Footage:
                 hint="use the data that the run was made with: --data-root DIR",
             )
         there = self._sources[run].frames(self.video_id, self.video.frame_names)
+        if scored.sparse:
+            names = tuple(n for i, n in enumerate(names) if n in there or self.video.annotated(i))
         gone = [name for name in names if name not in there]
         if gone:
             more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
@@ -189,9 +192,9 @@ def open_footage(
 
 
 def names_of_shown(runs: Sequence[Run | Path]) -> tuple[str, ...]:
-    """What runs and folders of label maps are called."""
+    """What runs and folders of label maps are called; untrained runs say so."""
     named = iter(names_of([run for run in runs if isinstance(run, Run)]))
-    return tuple(next(named) if isinstance(run, Run) else default_name(run) for run in runs)
+    return tuple(labelled(next(named), run) if isinstance(run, Run) else default_name(run) for run in runs)
 
 
 def saves_label_maps(run: Run, video_id: str | None = None) -> bool:
@@ -229,17 +232,11 @@ def _scored(run: Run | Path, video_id: str) -> Scored | None:
             where=run.path,
             hint=_AGAIN,
         )
-    return Scored(int(record.counts["frames"]), record.predictions_sha256)
+    sparse = run.method.get("id") == "predictions"
+    return Scored(int(record.counts["frames"]), record.predictions_sha256, sparse)
 
 
 def _root(run: Run | Path) -> Path:
-    if isinstance(run, Run) and run.method.get("id") == "predictions":
-        raise UserError(
-            "this run scored label maps from elsewhere, and holds none itself",
-            where=run.path,
-            hint=f"show what it scored ('{run.method.get('folder')}'): ovbench show FOLDER --video ID --protocol "
-            f"{run.protocol['id']}",
-        )
     return predictions_root(run.path if isinstance(run, Run) else run)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ovbench.report.emphasis import emphasis
 from ovbench.report.grids import BEST, GAP, SECOND
 from ovbench.report.model import Cell, Column, Row, Run, Table
+from ovbench.report.names import labelled
 
 from .words import about, less_first, set_of
 
@@ -86,7 +87,7 @@ def board(table: Table, overview: Sequence[Column], runs: Mapping[str, Run]) -> 
     }
     # methods first, then what stands beside them for comparison
     places = sorted((n for n, found in behind.items() if found), key=lambda n: bool(table.rows[n].marks))
-    entries = tuple((table.rows[n].name, behind[n]) for n in places)
+    entries = tuple((labelled(table.rows[n].name, behind[n][0]), behind[n]) for n in places)
     lines = []
     for number, row in enumerate(table.rows):
         entry = places.index(number) if number in places else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ovbench.methods.options import show
@@ -13,7 +14,8 @@ from ovbench.report.model import Run
 
 @dataclass(frozen=True)
 class Origin:
-    """One run, said in (label, value) pairs; `folder` is its name alone, never a path of somebody's machine."""
+    """One run, said in (label, value) pairs; `folder` is as it was named or below the folder in which the page was
+    made, never a whole path of somebody's machine."""
 
     folder: str
     facts: tuple[tuple[str, str], ...]
@@ -21,10 +23,11 @@ class Origin:
     check: str
 
 
-def origin_of(run: Run) -> Origin:
-    """What a reader needs to trace a number of this run."""
+def origin_of(run: Run, protocol: str | None = None) -> Origin:
+    """What a reader needs to trace a number of this run; `protocol`: the user's own file that it needs."""
     manifest = run.manifest
-    folder = run.path.name
+    folder = _named(run.path)
+    check = ["ovbench", "explain", folder]
     key: Mapping[str, Any] = manifest.get("key") or {}
     git: Mapping[str, Any] = manifest.get("git") or {}
     facts = {
@@ -48,8 +51,16 @@ def origin_of(run: Run) -> Origin:
         folder,
         tuple((label, str(value)) for label, value in facts.items() if value not in (None, "")),
         _command(manifest),
-        f"ovbench explain {shlex.quote(folder)}",
+        shlex.join([*check, "--protocol", _named(Path(protocol))] if protocol else check),
     )
+
+
+def _named(path: Path) -> str:
+    """A path as seen from here: nothing that tells where on a machine this is."""
+    if not path.is_absolute():
+        return str(path)
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path != here and path.is_relative_to(here) else path.name
 
 
 def _method(run: Run) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ovbench import __version__
 from ovbench.core.errors import OvbenchError, UserError, unknown
+from ovbench.engine.progress import note
 from ovbench.metrics.conventions import convention
 from ovbench.protocol.schema import Protocol
 from ovbench.report import figures
@@ -102,6 +103,7 @@ def report(runs: Sequence[Run], options: Options) -> str:
         _part(table, brief, by_folder, options, number)
         for number, (table, brief) in enumerate(zip(tables, short, strict=True))
     ]
+    _tell(parts)
     title = options.title or ", ".join(dict.fromkeys(str(part["protocol"]["title"]) for part in parts))
     context = {"title": title, "boards": parts, "version": __version__}
     for part in parts:
@@ -116,6 +118,17 @@ def report(runs: Sequence[Run], options: Options) -> str:
             hint="leave --video out for a page without videos",
         )
     return render(context)
+
+
+def _tell(parts: Sequence[dict[str, Any]]) -> None:
+    """Say on stderr what the page lacks for want of a protocol: who made it may never read it to its end."""
+    for part in parts:
+        if part["source"] is None:
+            name = part["protocol"]["id"]
+            note(
+                f"{name}: no figures and no videos, as this version of the protocol does not come with ovbench; "
+                f"--protocol FILE.toml names your own"
+            )
 
 
 def _known(wanted: Sequence[str], runs: Sequence[Run]) -> None:
@@ -148,7 +161,7 @@ def _part(table: Table, short: Table, runs: dict[str, Run], options: Options, nu
     shown = board(table, short.columns, runs)
     colors: NDArray[np.uint8] | None = None if protocol is None else class_colours(protocol)
     classes = class_rows([behind for _, behind in shown.entries], protocol, colors, shown.apart)
-    origins = {run.path: origin_of(run) for _, behind in shown.entries for run in behind}
+    origins = {run.path: origin_of(run, own) for _, behind in shown.entries for run in behind}
     drawn, undrawn = _figures([run for _, behind in shown.entries for run in behind], own, options, number)
     return {
         "number": number,

@@ -76,7 +76,7 @@ def viewer(
             None,
             (
                 "No videos: none of these runs kept its label maps. Give a run's command again with "
-                "--save-predictions; only what is missing is done.",
+                "--save-predictions; only what is missing is done. `ovbench score` keeps copies with it, too.",
             ),
         )
     notes = []
