@@ -109,7 +109,6 @@ class Classifier(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self._model = [model]
         self.positional_embedding, self.text_projection = model.positional_embedding, model.text_projection
         self.logit_scale = model.logit_scale
         self.transformer, self.token_embedding = model.transformer, model.token_embedding

@@ -63,7 +63,6 @@ def command(
     stopped, and what is finished in --out is taken over. Rows that lack something are shown with the reason, and
     the exit code is then 3.
     """
-    from ovbench.core.errors import IncompleteError
     from ovbench.engine.ablate import AblationRequest, claim, plan_ablation, recorded
     from ovbench.engine.ablate_run import run_ablation
 
@@ -90,14 +89,9 @@ def command(
     else:
         with all_kept():
             failed = run_ablation(experiment)
-    from ovbench.report.ablation import build
+    from ovbench.report.ablation import build, check_complete
     from ovbench.report.ablation_formats import write
 
     table = build(experiment, metric, failed)
     click.echo(write(table, form))
-    if table.missing:
-        raise IncompleteError(
-            f"{table.missing} of {len(experiment.jobs)} rows x seeds have no run",
-            where=experiment.out,
-            hint=experiment.command(),
-        )
+    check_complete(table, experiment)

@@ -245,10 +245,9 @@ def _ablation(world: bool, running: bool, out: Path | None, seeds: int, means: M
     """Table III, which is an ablation of one method."""
     from dataclasses import replace
 
-    from ovbench.core.errors import IncompleteError
     from ovbench.core.paths import room
     from ovbench.engine.ablate import AblationRequest, claim, plan_ablation, recorded
-    from ovbench.report.ablation import build
+    from ovbench.report.ablation import build, check_complete
     from ovbench.report.ablation_formats import write
 
     kept = room("results") / "world" / "table3"
@@ -277,9 +276,4 @@ def _ablation(world: bool, running: bool, out: Path | None, seeds: int, means: M
             claim(experiment, write=False)
     table = build(experiment, None, failed)
     click.echo(write(table, form))
-    if table.missing:
-        raise IncompleteError(
-            f"{table.missing} of {len(experiment.jobs)} rows x seeds have no run",
-            where=experiment.out,
-            hint=experiment.command(*(() if world or means.data_root else ("--data-root", "DIR"))),
-        )
+    check_complete(table, experiment, *(() if world or means.data_root else ("--data-root", "DIR")))

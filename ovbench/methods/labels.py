@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,14 @@ def outside(label_map: LabelMap, names: int) -> int | None:
         return None
     bad = (label_map >= names) & (label_map != other)
     return int(label_map[bad].min())
+
+
+def hash_of(label_maps: Iterable[LabelMap]) -> str:
+    """SHA-256 of a video's label maps in frame order, as its record holds it (`predictions_sha256`)."""
+    digest = hashlib.sha256()
+    for label_map in label_maps:
+        digest.update(identity(label_map))
+    return digest.hexdigest()
 
 
 def identity(label_map: LabelMap, known: Runs | None = None) -> bytes:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ovbench.core.errors import unknown
+from ovbench.core.errors import IncompleteError, unknown
 from ovbench.engine.ablate import Experiment, Job, state
 from ovbench.methods.ablations import REFERENCE
 from ovbench.stats.bootstrap import intervals
@@ -72,6 +72,16 @@ def build(
         facts=_facts(experiment),
         missing=sum(len(found) for found in missing.values()),
     )
+
+
+def check_complete(table: AblationTable, experiment: Experiment, *more: str) -> None:
+    """Raise `IncompleteError` for a table with gaps, with the command that fills them and `more` words behind it."""
+    if table.missing:
+        raise IncompleteError(
+            f"{table.missing} of {len(experiment.jobs)} rows x seeds have no run",
+            where=experiment.out,
+            hint=experiment.command(*more),
+        )
 
 
 def _facts(experiment: Experiment) -> dict[str, object]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
 from ovbench.core.errors import unknown
 
 from .ablation_model import AblationTable, Gap, Line
-from .grids import GAP, aligned, csv_text, html_table, markdown_lines
+from .grids import GAP, aligned, csv_text, html_table, markdown_lines, plain
 from .latex import PREAMBLE, booktabs
 from .model import Cell
 
@@ -115,9 +114,9 @@ def _csv(table: AblationTable) -> str:
     rows: list[list[object]] = [[*table.facts, *_LINE, *scores, *gaps, "missing", "remark"]]
     for line in table.lines:
         facts = ["" if v is None else v for v in table.facts.values()]
-        about = [_plain(getattr(line, name)) for name in _LINE]
+        about = [plain(getattr(line, name)) for name in _LINE]
         cells = [line.cells.get(key, Cell()) for key in table.columns]
-        numbers = [_plain(getattr(cell, part)) for cell in cells for part in _PARTS]
+        numbers = [plain(getattr(cell, part)) for cell in cells for part in _PARTS]
         differences = [*_gap_values(line.gap), *_gap_values(line.step)]
         rows.append([*facts, *about, *numbers, *differences, "; ".join(line.missing), line.remark])
     return csv_text(rows)
@@ -127,13 +126,7 @@ def _gap_values(gap: Gap | None) -> list[object]:
     if gap is None:
         return [""] * len(_GAP)
     values = (gap.effect, gap.low, gap.high, *gap.videos, gap.p, gap.p_adjusted, gap.seeds, gap.verdict)
-    return [_plain(value) for value in values]
-
-
-def _plain(value: Any) -> object:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else value
+    return [plain(value) for value in values]
 
 
 def _json(table: AblationTable) -> str:

@@ -11,7 +11,7 @@ from ovbench.core.words import plural
 from ovbench.stats.power import MOST
 
 from .compare import THIN, Comparison
-from .grids import GAP, aligned, csv_text, markdown_lines
+from .grids import GAP, aligned, csv_text, markdown_lines, plain
 
 _CSV = ("kind", "name", "group", "a", "b", "effect", "low", "high", "p", "p_adjusted", "verdict", "needed")
 _CSV_SUPPORT = ("videos", "pixel_share", "run_a", "run_b")
@@ -107,12 +107,12 @@ def _csv(comparisons: Sequence[Comparison]) -> str:
         runs = [c.a, c.b]
         for s in c.scores:
             numbers = (s.a, s.b, s.effect, s.low, s.high, s.p, s.p_adjusted)
-            last = [s.verdict, "" if s.needed is None else s.needed, c.videos, ""]
-            rows.append(["score", s.key, "", *map(_plain, numbers), *last, *runs])
+            last: list[object] = [s.verdict, plain(s.needed), c.videos, ""]
+            rows.append(["score", s.key, "", *map(plain, numbers), *last, *runs])
         for k in c.classes:
             numbers = (k.a, k.b, k.effect, None, None, None, None)
-            last = ["", "", k.videos, _plain(k.share)]
-            rows.append(["class", k.name, k.group, *map(_plain, numbers), *last, *runs])
+            last = ["", "", k.videos, plain(k.share)]
+            rows.append(["class", k.name, k.group, *map(plain, numbers), *last, *runs])
     return csv_text(rows)
 
 
@@ -143,10 +143,6 @@ def _count(value: int | None) -> str:
 
 def _share(value: float) -> str:
     return f"{value:.2f}" if value >= 0.005 else "<0.01"
-
-
-def _plain(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
 
 
 FORMATS: dict[str, Callable[[Sequence[Comparison]], str]] = {

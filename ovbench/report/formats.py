@@ -10,9 +10,9 @@ from typing import Any
 from ovbench.core.errors import unknown
 
 from .emphasis import NOTE, emphasis
-from .grids import GAP, aligned, csv_text, html_table, markdown_lines
+from .grids import GAP, aligned, csv_text, html_table, markdown_lines, plain
 from .latex import PREAMBLE, booktabs
-from .model import Cell, Column, Row, Table
+from .model import Column, Row, Table
 
 _LONG = 12  # longest part of a heading that stays on one line
 
@@ -148,7 +148,7 @@ def _csv(tables: Sequence[Table]) -> str:
         for row in table.rows:
             counts = _counts(table, groups)
             facts = [*_facts(table, row), *([row.group] if grouped else [])]
-            lines.append([*facts, *counts, *(_plain_number(row.cell(k), p) for k, p in used)])
+            lines.append([*facts, *counts, *(plain(getattr(row.cell(k), p)) for k, p in used)])
     return csv_text(lines)
 
 
@@ -171,11 +171,6 @@ def _counts(table: Table, groups: Sequence[str]) -> list[object]:
     frames = [table.counts.get(key, "") for key in _FRAMES]
     classes = [table.counts.get(key, {}).get(g, "") for g in groups for key in _CLASSES.values()]
     return [*frames, *classes]
-
-
-def _plain_number(cell: Cell, part: str) -> str:
-    value = getattr(cell, part)
-    return "" if value is None else f"{value:.6g}"
 
 
 def _json(tables: Sequence[Table]) -> str:

@@ -85,6 +85,17 @@ def safe_cell(value: object) -> object:
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
+def plain(value: object) -> object:
+    """A value for CSV: nothing for None, six digits of a float, anything else as it is.
+
+    >>> plain(None), plain(1 / 3), plain(12)
+    ('', '0.333333', 12)
+    """
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
     """Rows as CSV, without a newline at the end; every cell through `safe_cell`."""
     stream = io.StringIO()

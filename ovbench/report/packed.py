@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from ovbench.core.errors import IncompleteError, IntegrityError, OvbenchError, U
 from ovbench.core.types import RawMask
 from ovbench.core.words import plural
 from ovbench.datasets.scan import natural
-from ovbench.methods.labels import identity
+from ovbench.methods.labels import hash_of
 from ovbench.protocol.load import protocol_ids
 from ovbench.protocol.schema import Protocol
 from ovbench.store.masks import read_mask
@@ -257,10 +256,8 @@ def _check_label_maps(run: Run) -> int | None:
         for path in files:
             if path.is_symlink() or path not in frames.values():
                 raise IntegrityError("this is no label map of ours", where=path)
-        digest = hashlib.sha256()
-        for name in sorted(frames, key=natural):
-            digest.update(identity(_label_map(frames[name])))
-        if digest.hexdigest() != record.predictions_sha256:
+        maps = (_label_map(frames[name]) for name in sorted(frames, key=natural))
+        if hash_of(maps) != record.predictions_sha256:
             raise IntegrityError(
                 f"the label maps of video '{record.video_id}' are not those that were counted",
                 where=folder.predictions_path / record.video_id,

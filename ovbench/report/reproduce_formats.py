@@ -9,7 +9,7 @@ from dataclasses import asdict
 from ovbench.core.errors import unknown
 
 from .emphasis import best_and_second
-from .grids import GAP, aligned, csv_text, html_table, markdown_lines
+from .grids import GAP, aligned, csv_text, html_table, markdown_lines, plain
 from .latex import PREAMBLE, booktabs
 from .model import Cell
 from .published import METRICS
@@ -191,17 +191,21 @@ def _csv(table: Reproduction) -> str:
             cells.append("" if number is None else number.value)
             cells += _numbers(line.cells.get(key, Cell()), _PARTS)
             cells += _numbers(line.differences.get(key, Cell()), _PARTS[:3])
-        published = "" if line.published_gap is None else f"{line.published_gap:.6g}"
-        cells += [published, *_numbers(line.gap, _PARTS[:3]), line.verdict, line.missing, line.command]
+        cells += [
+            plain(line.published_gap),
+            *_numbers(line.gap, _PARTS[:3]),
+            line.verdict,
+            line.missing,
+            line.command,
+        ]
         about = [getattr(line.entry, name) for name in _ABOUT]
         with_what = [line.method, ", ".join(line.weights), line.trained_on, line.remark, line.seeds]
         rows.append([*table.facts.values(), *about, *with_what, *cells])
     return csv_text(rows)
 
 
-def _numbers(cell: Cell, parts: Sequence[str]) -> list[str]:
-    values = (getattr(cell, part) for part in parts)
-    return ["" if value is None else f"{value:.6g}" for value in values]
+def _numbers(cell: Cell, parts: Sequence[str]) -> list[object]:
+    return [plain(getattr(cell, part)) for part in parts]
 
 
 def _json(table: Reproduction) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from ovbench.core.errors import IncompleteError, IntegrityError, UserError, unkn
 from ovbench.core.types import Image, LabelMap
 from ovbench.datasets.base import Dataset, Video
 from ovbench.datasets.open import open_dataset
-from ovbench.methods.labels import identity, narrow, outside
+from ovbench.methods.labels import hash_of, narrow, outside
 from ovbench.methods.predictions import default_name, predictions_root
 from ovbench.methods.stored.open import open_source
 from ovbench.methods.stored.source import Source, place
@@ -116,13 +115,11 @@ class Footage:
                 where=self._sources[run].path,
                 hint=_AGAIN,
             )
-        digest = hashlib.sha256()
-        for name in names:
-            try:
-                digest.update(identity(self._read(run, name)))
-            except UserError as error:  # a file that a run has written, not one of the user's
-                raise IntegrityError(error.what, where=error.where, hint=error.hint) from error
-        if digest.hexdigest() != scored.sha256:
+        try:
+            found = hash_of(self._read(run, name) for name in names)
+        except UserError as error:  # a file that a run has written, not one of the user's
+            raise IntegrityError(error.what, where=error.where, hint=error.hint) from error
+        if found != scored.sha256:
             raise IntegrityError(
                 f"the label maps of video '{self.video_id}' are not those that were scored",
                 where=self._sources[run].path,
